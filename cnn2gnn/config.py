@@ -1,0 +1,223 @@
+"""Every parameter of a run, once: notebooks, command line and Python share these dataclasses.
+
+Field names are unique across the groups, so that the flat parameters of papermill and of the
+command line map onto them without prefixes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from cnn2gnn import names
+
+
+class ConfigError(ValueError):
+    """A parameter that does not exist or whose value is not allowed."""
+
+
+def _parameter(
+    default: Any,
+    help: str,  # noqa: A002 - the word argparse and typer use for the same thing
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    return field(
+        default=default,
+        metadata={"help": help, "choices": choices, "minimum": minimum, "maximum": maximum},
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, at what size, and how they are split."""
+
+    dataset: str = _parameter(
+        "digits",
+        "digits, fashion-mnist, cifar10, cifar100, stl10, mini-imagenet, folder:PATH, parquet:GLOB",
+    )
+    data_dir: str | None = _parameter(None, "folder in which the data set lies or is put")
+    download: bool = _parameter(False, "download the data set where it is missing")
+    image_size: int | None = _parameter(None, "side in pixels; none keeps the source's", minimum=4)
+    label_column: str = _parameter("label", "label column of a parquet source")
+    train_images: int | None = _parameter(None, "use so many training images; none: all", minimum=1)
+    validation: float = _parameter(
+        0.1, "share of the training images cut off for validation", minimum=0.01, maximum=0.5
+    )
+    split_seed: int = _parameter(0, "seed of the validation split", minimum=0)
+    augmentation: str = _parameter(
+        "auto",
+        "auto: crop for digits, crop-flip elsewhere",
+        choices=("auto", "none", "crop", "crop-flip", "crop-flip-cutout"),
+    )
+
+    @property
+    def recipe(self) -> str:
+        """The augmentation with `auto` resolved: digits are not mirrored, photographs are."""
+        if self.augmentation != "auto":
+            return self.augmentation
+        return "crop" if self.dataset == "digits" else "crop-flip"
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The CNN and its training: SGD with a one-cycle learning rate."""
+
+    teacher: str = _parameter("resnet20", "architecture of the teacher", choices=names.TEACHERS)
+    teacher_weights: str | None = _parameter(
+        None, "imagenet starts from torchvision's weights", choices=("imagenet",)
+    )
+    teacher_epochs: int = _parameter(12, "passes over the training images", minimum=1)
+    teacher_batch_size: int = _parameter(128, "images per step", minimum=2)
+    teacher_learning_rate: float = _parameter(0.4, "peak of the one-cycle", minimum=0)
+    teacher_weight_decay: float = _parameter(5e-4, "L2 penalty", minimum=0)
+    teacher_label_smoothing: float = _parameter(
+        0.0, "mass spread over the other classes; it erases what a teacher knows about them "
+        "(Mueller et al. 2019), hence 0", minimum=0, maximum=0.9
+    )
+    teacher_seed: int = _parameter(0, "seed of the teacher's training", minimum=0)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The graph student: stem, graph learner and where its neighbours come from."""
+
+    stem: str = _parameter("conv-small", "images to node features", choices=names.STEMS)
+    graph: str = _parameter("adaptive", "how the graph is found", choices=names.GRAPHS)
+    k: int = _parameter(20, "neighbours of a node", minimum=1)
+    scope: str = _parameter(
+        "bank",
+        "where neighbours come from: a bank of training images, or the batch (the paper)",
+        choices=("bank", "batch"),
+    )
+    evidence_scale: float = _parameter(8.0, "c in own + c*gate*evidence (bank)", minimum=0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Distillation: loss, optimiser, length."""
+
+    epochs: int = _parameter(20, "passes over the training images", minimum=1)
+    batch_size: int = _parameter(128, "images per step", minimum=2)
+    optimizer: str = _parameter("adamw", "optimiser of the student", choices=("adamw", "sgd"))
+    learning_rate: float = _parameter(3e-3, "peak of the one-cycle", minimum=0)
+    weight_decay: float = _parameter(0.05, "decoupled (adamw) or L2 (sgd)", minimum=0)
+    gradient_clip: float = _parameter(1.0, "largest gradient norm; 0: no clipping", minimum=0)
+    ema: float = _parameter(0.0, "decay of averaged weights; 0: off", minimum=0, maximum=0.99999)
+    kd_weight: float = _parameter(0.5, "lambda: share of the teacher's term", minimum=0, maximum=1)
+    temperature: float = _parameter(4.0, "T of the softened probabilities", minimum=0.1)
+    views: int = _parameter(
+        6, "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
+        minimum=0,
+    )
+    evidence_start: float = _parameter(
+        0.25, "share of the epochs before the bank's evidence joins", minimum=0, maximum=1
+    )
+    stem_only_kd_weight: float | None = _parameter(
+        None, "lambda of the stem-only baseline; none: kd_weight", minimum=0, maximum=1
+    )
+    baselines: str = _parameter(
+        "stem_only,undistilled",
+        "which baselines are trained beside the student, comma-separated; empty: none",
+        choices=("stem_only,undistilled", "stem_only", "undistilled", ""),
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run lies and what it runs on."""
+
+    run: str = _parameter("demo", "name of the run")
+    runs_dir: str = _parameter("runs", "folder of all runs")
+    seed: int = _parameter(0, "seed of weights, order and dropout", minimum=0)
+    device: str = _parameter("auto", "where it runs", choices=("auto", "cpu", "cuda", "mps"))
+    devices: int = _parameter(1, "processes, one a device", minimum=1)
+    num_nodes: int = _parameter(1, "machines", minimum=1)
+    precision: str = _parameter(
+        "auto",
+        "auto: bf16 on GPUs that have it and on CPUs with AMX, else float32",
+        choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
+    )
+    eval_batch_size: int = _parameter(500, "batch size of the batch protocol", minimum=2)
+    eval_repeats: int = _parameter(5, "reshuffles of the batch protocol", minimum=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All parameters of a run, in groups."""
+
+    data: DataConfig = DataConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    training: TrainingConfig = TrainingConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        for group in fields(self):
+            part = getattr(self, group.name)
+            types_ = get_type_hints(type(part))
+            for item in fields(part):
+                value = _checked(item, types_[item.name], getattr(part, item.name))
+                object.__setattr__(part, item.name, value)
+        k, batch = self.student.k, self.training.batch_size
+        if self.student.scope == "batch" and k >= min(batch, self.run.eval_batch_size) - 1:
+            raise ConfigError(
+                f"k={k} needs at least k + 2 nodes in a batch, but batch_size={batch} and "
+                f"eval_batch_size={self.run.eval_batch_size}; lower k or enlarge the batch"
+            )
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any] | None = None, **more: Any) -> Config:
+        """Build the configuration from flat parameters, as papermill injects them.
+
+        Raises:
+            ConfigError: an unknown name (the nearest known ones are named) or a wrong value.
+        """
+        given = {**(parameters or {}), **more}
+        groups = {item.name: get_type_hints(cls)[item.name] for item in fields(cls)}
+        known = {item.name: group for group, type_ in groups.items() for item in fields(type_)}
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(
+                    f"unknown parameter {name!r}: {hint}allowed are {', '.join(sorted(known))}"
+                )
+        return cls(
+            **{
+                group: type_(**{n: v for n, v in given.items() if known[n] == group})
+                for group, type_ in groups.items()
+            }
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The flat parameters: `Config.from_parameters(c.parameters()) == c`."""
+        return {name: value for group in asdict(self).values() for name, value in group.items()}
+
+
+def _checked(item: Field[Any], type_: Any, value: Any) -> Any:
+    """Return `value` in the field's type, or raise the one error that names what is allowed."""
+    allowed, meta = get_args(type_) if _is_union(type_) else (type_,), item.metadata
+    if value is None and type(None) in allowed:
+        return None
+    base = next(t for t in allowed if t is not type(None))
+    if base is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not base or value != value:
+        raise ConfigError(f"{item.name}={value!r} must be of type {base.__name__}")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        raise ConfigError(f"{item.name}={value!r} must be one of {', '.join(meta['choices'])}")
+    low, high = meta["minimum"], meta["maximum"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ConfigError(f"{item.name}={value!r} must be {limits}")
+    return value
+
+
+def _is_union(type_: Any) -> bool:
+    return get_origin(type_) in (Union, types.UnionType)

@@ -1,0 +1,44 @@
+# Everything runs in .venv, which `make` fills once and again only when pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# papermill's stamps are outputs too; nbstripout leaves them in unless they are named.
+STRIP_KEYS := metadata.papermill cell.metadata.papermill cell.metadata.execution
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## install, run the notebooks on the embedded digits, print the results
+	$(BIN)/cnn2gnn run --dataset digits --run demo
+
+test: $(VENV)/.installed-test ## install, lint, check types, run every notebook and every test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy cnn2gnn
+	$(BIN)/nbstripout --verify --extra-keys "$(STRIP_KEYS)" notebooks/*.ipynb
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --timeout=660 notebooks
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/.installed ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+bench: $(VENV)/.installed ## measure speed and memory against the plain ways of doing it
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean: ## remove .venv and caches; runs/ and reports/ stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e ".[test]"
+	touch $(VENV)/.installed $@

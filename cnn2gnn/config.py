@@ -77,8 +77,11 @@ class TeacherConfig:
     teacher_learning_rate: float = _parameter(0.4, "peak of the one-cycle", minimum=0)
     teacher_weight_decay: float = _parameter(5e-4, "L2 penalty", minimum=0)
     teacher_label_smoothing: float = _parameter(
-        0.0, "mass spread over the other classes; it erases what a teacher knows about them "
-        "(Mueller et al. 2019), hence 0", minimum=0, maximum=0.9
+        0.0,
+        "mass spread over the other classes; it erases what a teacher knows about them "
+        "(Mueller et al. 2019), hence 0",
+        minimum=0,
+        maximum=0.9,
     )
     teacher_seed: int = _parameter(0, "seed of the teacher's training", minimum=0)
 
@@ -112,7 +115,8 @@ class TrainingConfig:
     kd_weight: float = _parameter(0.5, "lambda: share of the teacher's term", minimum=0, maximum=1)
     temperature: float = _parameter(4.0, "T of the softened probabilities", minimum=0.1)
     views: int = _parameter(
-        6, "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
+        6,
+        "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
         minimum=0,
     )
     evidence_start: float = _parameter(

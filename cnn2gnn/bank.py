@@ -1,0 +1,115 @@
+"""The bank: training images as graph nodes, with what the student gets wrong on each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+
+_FLOOR = 1e-3  # of the largest singular value: directions without variance are not blown up
+
+
+@dataclass(frozen=True)
+class Bank:
+    """M training nodes that a query finds its neighbours among.
+
+    Attributes:
+        features: z_j, `(M, d)`.
+        labels: y_j, `(M,)` int64; −1 for an unlabelled node.
+        residuals: r_j = onehot(y_j) − softmax(own_j), `(M, C)`; zero for an unlabelled node.
+        keys: whitened features, `(M, d)`; distances are taken between keys.
+        mean: of the features, `(d,)`; whitening: `(d, d)`.
+    """
+
+    features: Tensor
+    labels: Tensor
+    residuals: Tensor
+    keys: Tensor
+    mean: Tensor
+    whitening: Tensor
+
+    @classmethod
+    def build(cls, features: Tensor, labels: Tensor, own_logits: Tensor) -> Bank:
+        """Build the bank from features `(M, d)`, labels `(M,)` and own logits `(M, C)`."""
+        probabilities = own_logits.float().softmax(1)  # (M, C)
+        # r_j = onehot(y_j) − softmax(own_j): the "correct" step of Correct & Smooth
+        # (Huang et al., ICLR 2021), on a learned graph
+        residuals = F.one_hot(labels, probabilities.shape[1]) - probabilities  # (M, C)
+        mean, whitening = fit_whitening(features)
+        keys = (features - mean) @ whitening  # (M, d)
+        return cls(features, labels, residuals, keys, mean, whitening)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features `(B, d)` to keys `(B, d)`, with the bank's whitening."""
+        return (features - self.mean) @ self.whitening
+
+    def with_unlabelled(self, features: Tensor) -> Bank:
+        """Return the bank with `features` `(B, d)` as further nodes without label or residual."""
+        return replace(
+            self,
+            features=torch.cat([self.features, features]),
+            labels=F.pad(self.labels, (0, len(features)), value=-1),
+            residuals=F.pad(self.residuals, (0, 0, 0, len(features))),
+            keys=torch.cat([self.keys, self.project(features)]),
+        )
+
+    def label_votes(self, neighbours: Tensor, weights: Tensor) -> Tensor:
+        """Return the neighbours' weight per class, `(B, C)`, for neighbours `(B, k)`."""
+        labels = self.labels[neighbours]  # (B, k)
+        votes = weights.new_zeros(len(weights), self.residuals.shape[1])
+        return votes.scatter_add(1, labels.clamp(min=0), weights * (labels >= 0))
+
+    @property
+    def megabytes(self) -> float:
+        """Size in MB (10⁶ bytes) as saved."""
+        return sum(t.nbytes for t in self._saved().values()) / 1e6
+
+    def to(self, device: torch.device | str) -> Bank:
+        """Return the bank on another device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in vars(self)})
+
+    def save(self, path: str | Path) -> None:
+        """Write the bank to a safetensors file, atomically. Keys are not written: they follow."""
+        save_tensors(path, self._saved())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bank:
+        """Read a bank.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            BrokenFileError: the file is damaged or not a bank.
+        """
+        tensors, _ = load_tensors(path)
+        try:
+            keys = (tensors["features"] - tensors["mean"]) @ tensors["whitening"]
+            return cls(**tensors, keys=keys)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise BrokenFileError(f"{path} is not a bank: {error}") from error
+
+    def _saved(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in vars(self).items() if name != "keys"}
+
+
+def fit_whitening(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean `(d,)` and W `(d, d)` so that (z − mean)·W has unit covariance.
+
+    Singular values are floored at 1e-3 of the largest. Whitened distances find better neighbours
+    than cosine or Euclidean ones: no direction of the feature space drowns the others.
+    """
+    mean = features.mean(0)
+    centred = (features - mean).double()  # (M, d)
+    covariance = centred.T @ centred / len(features)  # (d, d)
+    # Σ = U diag(σ²) Uᵀ,  W = U diag(1/σ)
+    variances, directions = torch.linalg.eigh(covariance)
+    sigma = variances.clamp(min=0).sqrt()
+    sigma = sigma.clamp(min=_FLOOR * max(sigma.max().item(), 1e-12))
+    return mean, (directions / sigma).to(features.dtype)

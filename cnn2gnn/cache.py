@@ -1,0 +1,115 @@
+"""Teacher logits, computed once per (teacher, images, augmented view) and memory-mapped.
+
+A cache keyed by the image's index alone is wrong as soon as images are augmented: the student
+would see one crop and the teacher's answer to another. Here a view is a seed of the augmentation,
+so the same (image, view) has the same pixels in the cache and in the training loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cnn2gnn.data import ImageSet, augment
+from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.teacher import Teacher
+
+
+class TeacherCache:
+    """Logits of `views` augmented views of `images`; view 0 is the clean image.
+
+    Args:
+        teacher: in evaluation mode; asked only for views that are not on disk yet.
+        images: the images, in order.
+        augmentation: the recipe of `cnn2gnn.data.augment`.
+        views: augmented views (1 … views) to hold. 0: the teacher is asked in every step.
+        folder: where views are kept, a file each, so that an interrupted build goes on.
+        features: keep the penultimate features too.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        images: ImageSet,
+        augmentation: str,
+        views: int,
+        folder: Path,
+        *,
+        features: bool = False,
+    ) -> None:
+        self.teacher, self.images, self.augmentation = teacher, images, augmentation
+        self.views, self.with_features = views, features
+        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation} {features}"
+        self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._loaded: dict[int, dict[str, Tensor]] = {}
+
+    def build(self) -> TeacherCache:
+        """Compute the views that are missing on disk."""
+        missing = [v for v in range(1, self.views + 1) if not self._path(v).exists()]
+        for view in tqdm(missing, desc="teacher's logits", unit="view", disable=None):
+            self._compute(view)
+        return self
+
+    def view_of(self, epoch: int) -> int:
+        """Return the view that epoch `epoch` trains on; views are used in turn."""
+        return 1 + (epoch % self.views if self.views else epoch)
+
+    def logits(self, indices: Tensor, view: int, images: Tensor | None = None) -> Tensor:
+        """Return the teacher's logits `(B, classes)` for images `indices` `(B,)` in a view.
+
+        `images` are the augmented pixels of that view; they are needed without a cache only.
+        """
+        if self.views == 0 and view > 0:
+            if images is None:
+                images = augment(
+                    self.images.images[indices.cpu()], indices.cpu(), view, self.augmentation
+                ).to(indices.device)
+            with torch.no_grad():
+                return self.teacher(images).float()
+        return self._view(view)["logits"][indices.cpu()].to(indices.device)
+
+    def features(self, indices: Tensor, view: int) -> Tensor:
+        """Return the teacher's penultimate features `(B, d)`, if they were asked for."""
+        if not self.with_features:
+            raise ValueError("this cache holds no features; build it with features=True")
+        return self._view(view)["features"][indices.cpu()].to(indices.device)
+
+    def clean_logits(self) -> Tensor:
+        """Return the logits of the unaugmented images `(N, classes)`, in order."""
+        return self._view(0)["logits"]
+
+    def _view(self, view: int) -> dict[str, Tensor]:
+        if view not in self._loaded:
+            path = self._path(view)
+            if not path.exists():
+                self._compute(view)
+            try:
+                tensors = load_tensors(path)[0]  # memory-mapped
+            except BrokenFileError:
+                self._compute(view)
+                tensors = load_tensors(path)[0]
+            self._loaded[view] = tensors
+        return self._loaded[view]
+
+    @torch.inference_mode()
+    def _compute(self, view: int) -> None:
+        device = next(self.teacher.parameters()).device
+        rows: list[tuple[Tensor, ...]] = []
+        for indices in torch.arange(len(self.images)).split(500):
+            pixels = augment(self.images.images[indices], indices, view, self.augmentation)
+            pixels = pixels.to(device)
+            found = self.teacher.features(pixels) if self.with_features else (self.teacher(pixels),)
+            rows.append(tuple(tensor.float().cpu() for tensor in found))
+        columns = [torch.cat(column) for column in zip(*rows, strict=True)]
+        save_tensors(
+            self._path(view),
+            dict(zip(("logits", "features"), columns, strict=False)),
+            {"view": view},
+        )
+
+    def _path(self, view: int) -> Path:
+        return self.folder / f"view-{view:03d}.safetensors"

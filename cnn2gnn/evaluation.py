@@ -1,0 +1,178 @@
+"""Evaluation protocols: what a graph student predicts depends on which nodes stand beside it.
+
+- `alone`: no neighbours at all.
+- `anchors`: each test image by itself against the frozen bank. Deterministic, independent of the
+  other test images: the protocol to deploy.
+- `batch`: random test batches of size B, mean ± std over reshuffles (the paper's reading). In a
+  bank student the other test images enter as unlabelled nodes without residual.
+- `sorted`: batches sorted by class. An AUDIT of the leak through the test order, never a result.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnn2gnn.bank import Bank
+from cnn2gnn.data import ImageSet
+from cnn2gnn.graph import SparseGraph
+from cnn2gnn.student import Student, StudentOutput
+from cnn2gnn.teacher import accuracy
+
+_CHUNK = 500  # queries at once; it bounds memory and changes no prediction
+
+
+@torch.no_grad()
+def alone(student: Student, images: Tensor) -> StudentOutput:
+    """Own branch of uint8 images `(N, C, H, W)`; the starting point of the other protocols."""
+    device = next(student.parameters()).device
+    features = torch.cat([student.embed(chunk.to(device)) for chunk in images.split(_CHUNK)])
+    own_logits = student.own(features)  # (N, C)
+    return StudentOutput(own_logits, own_logits, None, features, None)
+
+
+@torch.no_grad()
+def anchors(student: Student, nodes: StudentOutput, bank: Bank | None) -> StudentOutput:
+    """Each node of `nodes` (from `alone`) by itself against the bank."""
+    if student.scope == "none":
+        return nodes
+    pieces = zip(nodes.own_logits.split(_CHUNK), nodes.features.split(_CHUNK), strict=True)
+    return _joined([student.correct(own, features, bank) for own, features in pieces])
+
+
+@torch.no_grad()
+def in_batches(
+    student: Student, nodes: StudentOutput, bank: Bank | None, order: Tensor, batch_size: int
+) -> Tensor:
+    """Logits `(N, C)`, in the nodes' order, predicted in batches drawn along `order` `(N,)`.
+
+    The batches are of nearly equal size, at least `batch_size` (a small rest is shared out).
+    """
+    if student.scope == "none":
+        return nodes.logits
+    logits = torch.empty_like(nodes.logits)
+    for members in order.tensor_split(max(1, len(order) // batch_size)):
+        own, features = nodes.own_logits[members], nodes.features[members]
+        if student.scope == "batch" or bank is None:
+            logits[members] = student.correct(own, features).logits
+        else:
+            among = bank.with_unlabelled(features)
+            itself = torch.arange(len(bank), len(among), device=features.device)
+            logits[members] = student.correct(own, features, among, itself).logits
+    return logits
+
+
+def evaluate(
+    student: Student, test: ImageSet, bank: Bank | None, *, batch_size: int, repeats: int, seed: int
+) -> tuple[dict[str, Any], StudentOutput]:
+    """Accuracies in [0, 1] under every protocol, and the nodes under `anchors`.
+
+    Args:
+        batch_size: B of `batch` and `sorted`; `repeats`: reshuffles, drawn from `seed`.
+    """
+    nodes = alone(student, test.images)
+    labels = test.labels.to(nodes.logits.device)
+    anchored = anchors(student, nodes, bank)
+    batch_size = min(batch_size, len(test))
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = []
+    for _ in range(repeats):
+        order = torch.randperm(len(test), generator=generator).to(labels.device)
+        shuffled.append(accuracy(in_batches(student, nodes, bank, order, batch_size), labels))
+    by_class = torch.argsort(labels, stable=True)
+    in_order = in_batches(student, nodes, bank, by_class, batch_size)
+    figures = {
+        "alone": accuracy(nodes.logits, labels),
+        "batch": {
+            "mean": statistics.fmean(shuffled),
+            "std": statistics.stdev(shuffled) if repeats > 1 else 0.0,
+            "batch_size": batch_size,
+            "repeats": repeats,
+        },
+        "anchors": accuracy(anchored.logits, labels),
+        "sorted": accuracy(in_order, labels),
+    }
+    return figures, anchored
+
+
+def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Σ_b |B_b|/N · |accuracy(B_b) − confidence(B_b)| over equal-width bins (Guo et al. 2017).
+
+    Args:
+        logits: `(N, C)`; labels: `(N,)`.
+
+    Returns:
+        A share in [0, 1].
+    """
+    confidence, predicted = logits.float().softmax(1).max(1)
+    right = (predicted == labels).float()
+    bin_of = (confidence * bins).long().clamp(max=bins - 1)  # (N,)
+    gap = torch.zeros(bins, device=logits.device)
+    gap.index_add_(0, bin_of, right - confidence)
+    return (gap.abs().sum() / len(labels)).item()
+
+
+def throughput(
+    student: Student, test: ImageSet, bank: Bank | None, batch_size: int
+) -> dict[str, float]:
+    """Images per second from pixels to prediction, `{batch, anchors}`; median of three passes."""
+    images = test.images[: max(batch_size, min(len(test), 2000))]
+
+    def timed(protocol: Callable[[StudentOutput], object]) -> float:
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            protocol(alone(student, images))
+            if images.device.type == "cuda" or next(student.parameters()).is_cuda:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - began)
+        return len(images) / statistics.median(seconds)
+
+    order = torch.arange(len(images))
+    return {
+        "batch": timed(lambda nodes: in_batches(student, nodes, bank, order, batch_size)),
+        "anchors": timed(lambda nodes: anchors(student, nodes, bank)),
+    }
+
+
+def node_tensors(
+    nodes: StudentOutput, labels: Tensor, teacher_logits: Tensor | None = None
+) -> dict[str, Tensor]:
+    """What is saved of nodes and their graph, by name, on the CPU."""
+    tensors = {
+        "labels": labels,
+        "logits": nodes.logits,
+        "own_logits": nodes.own_logits,
+        "features": nodes.features,
+    }
+    if teacher_logits is not None:
+        tensors["teacher_logits"] = teacher_logits
+    if nodes.graph is not None and nodes.gate is not None:
+        tensors |= {
+            "gate": nodes.gate,
+            "neighbours": nodes.graph.neighbours,
+            "weights": nodes.graph.weights,
+            "distances": nodes.graph.distances,
+        }
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+
+def _joined(parts: list[StudentOutput]) -> StudentOutput:
+    def column(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    def edges(name: str) -> Tensor:
+        return torch.cat([getattr(part.graph, name) for part in parts])
+
+    first = parts[0].graph
+    assert first is not None
+    graph = SparseGraph(
+        edges("neighbours"), edges("weights"), edges("distances"), sources=first.sources
+    )
+    own = (column(name) for name in ("logits", "own_logits", "gate", "features"))
+    return StudentOutput(*own, graph)

@@ -1,0 +1,122 @@
+"""Small layers shared by teachers and students."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.graph import SparseGraph
+
+
+class Normalise(nn.Module):
+    """uint8 images to zero mean and unit variance per channel.
+
+    Args:
+        mean, std: of the channels in [0, 1] units, each of length C.
+    """
+
+    def __init__(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
+        super().__init__()
+        shape = (1, -1, 1, 1)
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(shape))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).reshape(shape))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 `(B, C, H, W)` to float32 `(B, C, H, W)`."""
+        return (images.float() / 255 - self.mean) / self.std
+
+
+class GraphLayer(nn.Module):
+    """One graph layer: h_i = W_self z_i + W_nbr Σ_j s_ij z_j.
+
+    Args:
+        d_in, d_out: features before and after.
+        neighbours: without them the layer is a Linear (the stem-only baseline, the own branch).
+    """
+
+    def __init__(self, d_in: int, d_out: int, neighbours: bool = True) -> None:
+        super().__init__()
+        self.self_term = nn.Linear(d_in, d_out)
+        self.neighbour_term = nn.Linear(d_in, d_out, bias=False) if neighbours else None
+
+    def forward(
+        self, z: Tensor, graph: SparseGraph | None = None, sources: Tensor | None = None
+    ) -> Tensor:
+        """Features `(N, d_in)` to `(N, d_out)`.
+
+        Args:
+            graph: neighbours among `sources` `(M, d_in)`, by default among `z` itself; without a
+                graph only the self term is applied.
+        """
+        h = self.self_term(z)  # (N, d_out)
+        if graph is not None and self.neighbour_term is not None:
+            messages = graph.aggregate(z if sources is None else sources)  # (N, d_in)
+            h = h + self.neighbour_term(messages)
+        return h
+
+
+class Head(nn.Module):
+    """Two graph layers: d → d → classes, with norm, ReLU and dropout between.
+
+    Args:
+        neighbours: whether features flow along edges (scope `batch`).
+    """
+
+    def __init__(self, d: int, classes: int, *, neighbours: bool, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.layer1 = GraphLayer(d, d, neighbours)
+        self.norm = nn.BatchNorm1d(d)
+        self.dropout = nn.Dropout(dropout)
+        self.layer2 = GraphLayer(d, classes, neighbours)
+
+    def forward(
+        self, z: Tensor, graph: SparseGraph | None = None, sources: Tensor | None = None
+    ) -> Tensor:
+        """Features `(N, d)` to logits `(N, classes)`; `graph`, `sources` as in `GraphLayer`.
+
+        In the second layer the nodes of a graph among themselves pass on what they received;
+        foreign sources pass on what they know alone.
+        """
+        h = self._hidden(z, graph, sources)  # (N, d)
+        if graph is None:
+            return self.layer2(h)
+        passed = h if sources is None or sources is z else self._hidden(sources)
+        return self.layer2(h, graph, passed)  # (N, classes)
+
+    def _hidden(
+        self, z: Tensor, graph: SparseGraph | None = None, sources: Tensor | None = None
+    ) -> Tensor:
+        return self.dropout(torch.relu(self.norm(self.layer1(z, graph, sources))))
+
+
+class Gate(nn.Module):
+    """Trust in the neighbours, g_i ∈ [0, 1], from six numbers that say whether they earn it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def forward(self, own_logits: Tensor, votes: Tensor, graph: SparseGraph) -> Tensor:
+        """Return g `(N,)`.
+
+        Args:
+            own_logits: the own branch `(N, C)`; no gradient reaches it through the gate.
+            votes: the neighbours' weight per class `(N, C)`.
+            graph: with distances.
+        """
+        own = own_logits.detach().float().softmax(1)  # (N, C)
+        votes = votes.detach()
+        confidence, predicted = own.max(1)
+        entropy = -(own * own.clamp(min=1e-9).log()).sum(1) / math.log(own.shape[1])
+        agreement = votes.gather(1, predicted[:, None])[:, 0]  # neighbours for the own prediction
+        overlap = (own * votes).sum(1)  # the own probability of the neighbours' classes
+        distances = graph.distances.detach()  # (N, k), ascending
+        # whitened points lie 2d apart on average; log1p tames what is far off
+        nearest, farthest = (torch.log1p(distances[:, j]) / 5 for j in (0, -1))
+        numbers = torch.stack([confidence, entropy, agreement, overlap, nearest, farthest], 1)
+        return self.network(numbers).sigmoid()[:, 0]

@@ -1,0 +1,195 @@
+"""The run folder: what a run was asked, what it measured, what it learned."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+import cnn2gnn
+from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.data import Splits, load
+from cnn2gnn.files import load_tensors, replacing, write_json
+
+if TYPE_CHECKING:
+    from cnn2gnn.bank import Bank
+    from cnn2gnn.student import Student
+
+# Parameters that may change between two starts of the same run: they do not change its results.
+_FREE = ("runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
+
+
+class RunLockedError(RuntimeError):
+    """Another process is working on this run."""
+
+
+class Run:
+    """One run's folder, `runs/<run>/`. Create it with `Run.create`, read it with `Run.open`."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self.config = folder, config
+
+    @classmethod
+    def create(cls, config: Config) -> Run:
+        """Return the run of this configuration, new or begun earlier with the same parameters.
+
+        Raises:
+            ConfigError: a run of this name exists with other parameters; nothing is touched.
+        """
+        name = config.run.run
+        if not name or name != Path(name).name or name in {".", "..", "teachers"}:
+            raise ConfigError(f"run={name!r} must be a plain folder name, and not 'teachers'")
+        run = cls(Path(config.run.runs_dir) / name, config)
+        path = run.folder / "config.json"
+        if path.exists():
+            run._refuse_other(json.loads(path.read_text())["parameters"])
+        else:
+            write_json(path, {"parameters": config.parameters(), **environment()})
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Return the run that lies in `folder`.
+
+        Raises:
+            FileNotFoundError: there is no run in this folder.
+        """
+        path = Path(folder) / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no run in {folder}: {path} is missing")
+        parameters = json.loads(path.read_text())["parameters"]
+        return cls(Path(folder), Config.from_parameters(parameters))
+
+    def lock(self) -> None:
+        """Hold the run for this process, until it ends.
+
+        Raises:
+            RunLockedError: another process holds it.
+        """
+        self._lock = FileLock(self.folder / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunLockedError(
+                f"another process is working on {self.folder}; wait for it or choose another run"
+            ) from None
+
+    def load_splits(self) -> Splits:
+        """Load the data set of the run."""
+        data = self.config.data
+        return load(
+            data.dataset,
+            data_dir=data.data_dir,
+            download=data.download,
+            image_size=data.image_size,
+            label_column=data.label_column,
+            train_images=data.train_images,
+            validation=data.validation,
+            split_seed=data.split_seed,
+        )
+
+    def load_student(self) -> Student:
+        """Return the trained student in evaluation mode."""
+        from cnn2gnn.student import Student
+
+        return Student.load(self.folder / "student.safetensors")
+
+    def load_bank(self) -> Bank:
+        """Return the bank saved with the student."""
+        from cnn2gnn.bank import Bank
+
+        return Bank.load(self.folder / "bank.safetensors")
+
+    def load_nodes(self) -> dict[str, Tensor]:
+        """Return the test images as nodes (protocol anchors): see `evaluation.nodes`."""
+        return load_tensors(self.folder / "nodes.safetensors")[0]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the final figures, `metrics.json`."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: the run has not finished; start it again")
+        return json.loads(path.read_text())
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return one row per stage and epoch, from `metrics.jsonl`."""
+        return EpochLog.read(self.folder)
+
+    def snapshots(self) -> list[tuple[int, dict[str, Tensor]]]:
+        """Return the graph over fixed validation images after each epoch."""
+        paths = sorted((self.folder / "snapshots").glob("epoch-*.safetensors"))
+        return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
+
+    def _refuse_other(self, before: dict[str, Any]) -> None:
+        now = self.config.parameters()
+        changed = [
+            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+            for name in sorted({*before, *now} - {*_FREE})
+            if before.get(name) != now.get(name)
+        ]
+        if changed:
+            raise ConfigError(
+                f"run {self.config.run.run!r} exists with other parameters "
+                f"({'; '.join(changed)}); choose another run name or delete {self.folder}"
+            )
+
+
+class EpochLog:
+    """Rows of `metrics.jsonl`, one per stage and epoch; a repeated epoch replaces its row."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.folder, self.stage = folder, stage
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Append one epoch's row, atomically."""
+        kept = [
+            old
+            for old in self.read(self.folder)
+            if old["stage"] != self.stage or old["epoch"] < row["epoch"]
+        ]
+        with replacing(self.folder / "metrics.jsonl") as path:
+            rows = [*kept, {"stage": self.stage, **row}]
+            path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+    @staticmethod
+    def read(folder: Path) -> list[dict[str, Any]]:
+        """Return all rows of a folder, none if it has no log."""
+        path = folder / "metrics.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def environment() -> dict[str, Any]:
+    """Return what a result depends on besides the parameters: versions, commit, machine."""
+    packages = ("torch", "torchvision", "numpy", "lightning-fabric")
+    return {
+        "versions": {
+            "cnn2gnn": cnn2gnn.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
+        "git_commit": _git_commit(),
+        "machine": {
+            "platform": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        where = Path(__file__).parent
+        found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

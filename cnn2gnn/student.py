@@ -1,0 +1,188 @@
+"""The student: stem → learned graph → two graph layers → logits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.bank import Bank
+from cnn2gnn.config import StudentConfig
+from cnn2gnn.files import load_state, load_tensors, save_tensors
+from cnn2gnn.graph import SparseGraph, make_learner
+from cnn2gnn.layers import Gate, Head, Normalise
+from cnn2gnn.stems import build_stem
+
+
+class StudentOutput(NamedTuple):
+    """What one forward pass gives for B nodes.
+
+    Attributes:
+        logits: the prediction `(B, C)`.
+        own_logits: what the student says without neighbours `(B, C)`.
+        gate: trust in the neighbours, in [0, 1], `(B,)`; None without neighbours.
+        features: z `(B, d)`.
+        graph: the learned graph; None without neighbours.
+    """
+
+    logits: Tensor
+    own_logits: Tensor
+    gate: Tensor | None
+    features: Tensor
+    graph: SparseGraph | None
+
+
+class Student(nn.Module):
+    """A graph student that classifies raw images.
+
+    In scope `bank`, neighbours are training images, and the graph corrects the own branch where
+    it errs in the query's neighbourhood: logits_i = own_i + c·g_i·Σ_j s_ij r_j.
+    In scope `batch` (the paper's reading), neighbours are the other images of the batch, and
+    features flow along the edges of both layers; the gate mixes the result with the own branch.
+
+    Args:
+        config: stem, graph learner, k, scope.
+        channels, size, classes: of the images; `mean`, `std`: of their channels in [0, 1] units.
+    """
+
+    def __init__(
+        self,
+        config: StudentConfig,
+        *,
+        channels: int,
+        size: int,
+        classes: int,
+        mean: list[float],
+        std: list[float],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = {"channels": channels, "size": size, "classes": classes}
+        self.normalise = Normalise(mean, std)
+        self.stem, d = build_stem(config.stem, channels, size)
+        self.learner = make_learner(config.graph, config.k)
+        self.head = Head(d, classes, neighbours=config.scope == "batch")
+        self.gate = None if config.graph == "none" else Gate()
+
+    @property
+    def scope(self) -> str:
+        """`bank` or `batch`; `none` if the student has no graph."""
+        return "none" if self.config.graph == "none" else self.config.scope
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained scalars, without the bank."""
+        return sum(p.numel() for p in self.parameters())
+
+    def forward(
+        self, images: Tensor, bank: Bank | None = None, exclude: Tensor | None = None
+    ) -> StudentOutput:
+        """Classify uint8 images `(B, C, H, W)`.
+
+        Args:
+            bank: training nodes. Without one, scope `bank` gives the own branch alone and scope
+                `batch` looks for neighbours in the batch.
+            exclude: `(B,)`, the bank node that each image may not have as neighbour (itself, in
+                training); −1 for none.
+        """
+        features = self.embed(images)  # (B, d)
+        own_logits = self.own(features)  # (B, classes)
+        if self.scope == "none" or (self.scope == "bank" and bank is None):
+            return StudentOutput(own_logits, own_logits, None, features, None)
+        return self.correct(own_logits, features, bank, exclude)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
+        return self.stem(self.normalise(images))
+
+    def own(self, features: Tensor) -> Tensor:
+        """Features `(B, d)` to logits `(B, classes)`, without any neighbour."""
+        # without a graph, a layer's neighbour term sees the node itself: no weight lies idle
+        itself = self.learner(features) if self.scope == "none" else None
+        return self.head(features, itself)
+
+    def correct(
+        self,
+        own_logits: Tensor,
+        features: Tensor,
+        bank: Bank | None = None,
+        exclude: Tensor | None = None,
+    ) -> StudentOutput:
+        """Learn the graph of these nodes and apply it. Arguments as in `forward`."""
+        graph = self.find_graph(features, bank, exclude)
+        return self.apply_graph(own_logits, features, graph, bank)
+
+    def find_graph(
+        self, features: Tensor, bank: Bank | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """Return the graph of nodes `(B, d)` among the bank, or among themselves without one."""
+        if bank is None:
+            return self.learner(features)
+        if self.scope == "batch":
+            return self.learner(features, bank.features, exclude)
+        # no gradient from the weights into the stem: it costs the own branch a point
+        return self.learner(bank.project(features.detach()), bank.keys, exclude)
+
+    def apply_graph(
+        self, own_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None
+    ) -> StudentOutput:
+        """Predict with a given graph, learned or edited."""
+        if self.scope == "bank":
+            if bank is None:
+                raise ValueError("a student of scope bank needs its bank to use a graph")
+            votes = bank.label_votes(graph.neighbours, graph.weights)  # (B, C)
+            gate = self.gate(own_logits, votes, graph)  # (B,)
+            evidence = graph.aggregate(bank.residuals)  # (B, C)
+            # logits_i = own_i + c·g_i·Σ_j s_ij r_j
+            logits = own_logits + self.config.evidence_scale * gate[:, None] * evidence
+        else:
+            sources = features if bank is None else bank.features
+            votes = graph.aggregate(self.own(sources).softmax(1))  # (B, C)
+            gate = self.gate(own_logits, votes, graph)
+            neighbour_logits = self.head(features, graph, sources)  # (B, C)
+            # logits_i = (1 − g_i)·own_i + g_i·graph_i
+            logits = torch.lerp(own_logits, neighbour_logits, gate[:, None])
+        return StudentOutput(logits, own_logits, gate, features, graph)
+
+    @torch.no_grad()
+    def build_bank(self, images: Tensor, labels: Tensor, batch_size: int = 500) -> Bank:
+        """Return the bank of training images `(M, C, H, W)` with labels `(M,)`.
+
+        Raises:
+            ValueError: fewer than k + 2 images.
+        """
+        if len(images) < self.config.k + 2:
+            raise ValueError(
+                f"a bank needs at least k + 2 = {self.config.k + 2} images, not {len(images)}"
+            )
+        device = next(self.parameters()).device
+        parts = [self.embed(chunk.to(device)) for chunk in images.split(batch_size)]
+        features = torch.cat(parts).float()  # (M, d)
+        own_logits = torch.cat([self.own(part) for part in parts])  # (M, C)
+        return Bank.build(features, labels.to(device), own_logits)
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and architecture to one safetensors file, atomically."""
+        mean, std = (getattr(self.normalise, name).flatten().tolist() for name in ("mean", "std"))
+        architecture = {"config": asdict(self.config), **self.shape, "mean": mean, "std": std}
+        save_tensors(path, self.state_dict(), architecture)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Student:
+        """Read a student, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or its weights do not fit its architecture.
+        """
+        tensors, architecture = load_tensors(path)
+        try:
+            config = StudentConfig(**architecture.pop("config"))
+            student = cls(config, **architecture)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} holds no student: {error}") from error
+        load_state(student, tensors, path)
+        return student.eval()

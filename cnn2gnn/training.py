@@ -1,0 +1,249 @@
+"""The one training loop, for teachers and students alike, on Lightning Fabric.
+
+What an epoch draws at random (order, dropout, views) is a function of (seed, epoch), and the
+learning rate is a function of the step. A checkpoint therefore needs no generator and no
+scheduler state, and a killed run continues to the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from cnn2gnn.files import load_state, load_tensors, save_tensors
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Length and optimiser of a training.
+
+    `optimizer` is "adamw" or "sgd" (Nesterov momentum 0.9); `learning_rate` the peak of the
+    one-cycle; `gradient_clip` the largest gradient norm, 0 for none; `ema` the decay of averaged
+    weights, 0 for none.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float = 0.0
+    ema: float = 0.0
+    seed: int = 0
+
+
+class Task(Protocol):
+    """What the loop does not know: the model, its loss and its validation."""
+
+    module: nn.Module
+    size: int  # training images
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare epoch `epoch`, e.g. rebuild the bank. The module is in evaluation mode."""
+
+    def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
+        """Mean loss of the training images `indices` `(B,)` in this epoch, a scalar."""
+
+    def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
+        """Figures of `module`, in evaluation mode, on the validation split."""
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fabric:
+    """Return a launched Fabric; "auto" asks the machine.
+
+    Raises:
+        ValueError: `device` is not to be had here.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda' asked for, but no CUDA GPU is here; use auto or cpu")
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy="ddp_find_unused_parameters_true" if devices * num_nodes > 1 else "auto",
+        precision=resolve_precision(device) if precision == "auto" else precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def resolve_precision(device: str) -> str:
+    """bf16 where the hardware multiplies it faster than float32, else float32."""
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    amx = device in ("auto", "cpu") and torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if amx else "32-true"
+
+
+def one_cycle(progress: float, warm_up: float = 0.2) -> float:
+    """Share of the peak learning rate: a linear rise, then a cosine to zero (Smith 2018).
+
+    Args:
+        progress: steps done / steps in all, in [0, 1].
+    """
+    if progress < warm_up:
+        return 0.04 + 0.96 * progress / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
+
+
+def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW or SGD; biases, norms and gates are not decayed."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def batches(size: int, recipe: Recipe, epoch: int, fabric: Fabric) -> Iterator[Tensor]:
+    """Shuffled index batches `(B,)` of this rank; a last incomplete batch is dropped."""
+    generator = torch.Generator().manual_seed(_seed(recipe, epoch))
+    order = torch.randperm(size, generator=generator)
+    batch = min(recipe.batch_size, size)
+    for start in range(0, size - batch + 1, batch):
+        mine = order[start : start + batch].tensor_split(fabric.world_size)[fabric.global_rank]
+        yield mine.to(fabric.device)
+
+
+def fit(
+    task: Task,
+    recipe: Recipe,
+    fabric: Fabric,
+    folder: Path,
+    log: Callable[[dict[str, Any]], None],
+    *,
+    title: str = "training",
+) -> nn.Module:
+    """Train `task.module` and return it (its averaged twin with `ema`), in evaluation mode.
+
+    A checkpoint is written to `folder` after every epoch; where one lies there, training
+    continues from it. `log` gets one row per epoch: loss, validation figures, seconds.
+
+    Raises:
+        NotFiniteError: names the step and the last good checkpoint.
+    """
+    module = task.module.to(fabric.device)
+    if fabric.device.type != "mps":
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = None
+    if recipe.ema:
+        averaging = get_ema_multi_avg_fn(recipe.ema)
+        average = AveragedModel(module, multi_avg_fn=averaging, use_buffers=True)
+    optimizer = make_optimizer(module, recipe)
+    path = folder / CHECKPOINT
+    start = _restore(path, module, average, optimizer) if path.exists() else 0
+    model, optimizer = fabric.setup(module, optimizer)
+    evaluated = module if average is None else average.module
+    silent = None if fabric.is_global_zero else True  # None: silent where no terminal is
+    for epoch in tqdm(range(start, recipe.epochs), desc=title, unit="epoch", disable=silent):
+        began = time.perf_counter()
+        torch.manual_seed(_seed(recipe, epoch))
+        module.eval()
+        task.begin_epoch(epoch)
+        module.train()
+        loss = _train_epoch(task, model, optimizer, average, recipe, fabric, epoch, path)
+        module.eval()
+        figures = task.validate(evaluated.eval(), epoch)
+        if fabric.is_global_zero:
+            save_tensors(path, _state(module, average, optimizer), {"epoch": epoch})
+            log({"epoch": epoch, "loss": loss, **figures, "seconds": time.perf_counter() - began})
+        fabric.barrier()
+    return evaluated.eval()
+
+
+def _train_epoch(
+    task: Task,
+    model: Any,
+    optimizer: Any,
+    average: AveragedModel | None,
+    recipe: Recipe,
+    fabric: Fabric,
+    epoch: int,
+    path: Path,
+) -> float:
+    """One pass over the training images; returns the mean loss."""
+    steps = task.size // min(recipe.batch_size, task.size)
+    total = 0.0
+    for step, indices in enumerate(batches(task.size, recipe, epoch, fabric)):
+        rate = one_cycle((epoch + step / steps) / recipe.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * rate
+        optimizer.zero_grad()
+        loss = task.loss(model, indices, epoch)
+        value = loss.item()
+        if not math.isfinite(value):
+            kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint yet"
+            raise NotFiniteError(
+                f"the loss is {value} in step {step} of epoch {epoch} ({kept}); "
+                "lower the learning rate or clip the gradient"
+            )
+        fabric.backward(loss)
+        if recipe.gradient_clip:
+            fabric.clip_gradients(
+                model, optimizer, max_norm=recipe.gradient_clip, error_if_nonfinite=False
+            )
+        optimizer.step()
+        if average is not None:
+            average.update_parameters(model.module)
+        total += value
+    return total / steps
+
+
+def _seed(recipe: Recipe, epoch: int) -> int:
+    return recipe.seed * 100_003 + epoch
+
+
+def _state(
+    module: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Everything training needs to go on, as flat names: `module.…`, `average.…`, `optimizer.…`."""
+    state = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    if average is not None:
+        state |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        state |= {
+            f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()
+        }
+    return state
+
+
+def _restore(
+    path: Path, module: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+) -> int:
+    """Load a checkpoint and return the epoch to go on with."""
+    tensors, metadata = load_tensors(path)
+    load_state(module, _under(tensors, "module."), path)
+    if average is not None:
+        load_state(average, _under(tensors, "average."), path)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under(tensors, "optimizer.").items():
+        index, _, moment = name.partition(".")
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return int(metadata["epoch"]) + 1
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,259 @@
+"""The command line: `cnn2gnn run`, `cnn2gnn data`, `cnn2gnn report`.
+
+Its options are the fields of the dataclasses in `config`; their values are checked there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from cnn2gnn.config import Config, ConfigError, DataConfig, RunConfig
+
+REPORTS = Path("reports")
+
+RUN_EXAMPLES = """\
+examples:
+  cnn2gnn run
+      the embedded digits, two minutes on two CPU cores
+  cnn2gnn run --dataset fashion-mnist --download --run fashion --teacher resnet56
+      what is not there is downloaded only when you say so
+  cnn2gnn run --dataset folder:photos --image-size 64 --run photos --k 10 --seed 1
+      your own images, one subfolder a class
+  cnn2gnn run --dataset cifar100 --run paper --scope batch --notebooks 01,02
+      the paper's reading of the graph, without explorer and report
+
+The same parameters in a notebook: change its cell `parameters`, or
+  papermill notebooks/02_distill.ipynb -p dataset cifar100 -p k 10
+A run that was stopped continues when it is started again with the same parameters.
+"""
+DATA_EXAMPLES = """\
+examples:
+  cnn2gnn data digits
+  cnn2gnn data folder:photos --image-size 64 --out photos.png
+  cnn2gnn data 'parquet:photos/*.parquet' --label-column species
+"""
+REPORT_EXAMPLES = """\
+examples:
+  cnn2gnn report demo
+  cnn2gnn report seed-0 seed-1 seed-2
+      one comparison, mean and standard deviation over the seeds
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: a notebook failed. 2: bad input, in one line on standard error. 130: interrupted.
+    """
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    try:
+        if unknown and options.command is run:
+            # Raises with the nearest parameter that exists.
+            Config.from_parameters({unknown[0].lstrip("-").replace("-", "_"): ""})
+        if unknown:
+            parser.error(f"unknown argument {unknown[0]}")
+        return options.command(options)
+    except (ConfigError, OSError) as error:
+        return _complain(str(error), 2)
+    except KeyboardInterrupt:
+        return _complain(
+            "interrupted; started again, the run continues at its last checkpoint", 130
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Execute notebooks one after the other and print the results of the run."""
+    known = Config().parameters()
+    given = {"run": RunConfig().run}
+    given.update({name: value for name, value in vars(options).items() if name in known})
+    config = Config.from_parameters(given)
+    reports = REPORTS / config.run.run
+    code = _execute(options.notebooks.split(","), given, reports)
+    if code:
+        return code
+    folder = Path(config.run.runs_dir) / config.run.run
+    metrics = folder / "metrics.json"
+    if metrics.is_file():
+        print("\n" + results(json.loads(metrics.read_text())) + "\n")
+    page = reports / "report.html"
+    print(f"run:    {folder}\nreport: {page if page.is_file() else reports}")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """Print what a data set holds and save a sheet of its images."""
+    import pandas
+
+    from cnn2gnn.data import load
+    from cnn2gnn.sheet import sample_sheet
+
+    known = {item.name for item in fields(DataConfig)}
+    given = {name: value for name, value in vars(options).items() if name in known}
+    Config.from_parameters(given)
+    splits = load(given.pop("dataset"), **given)
+    counts = {
+        name: [int((part.labels == c).sum()) for c in range(len(part.classes))]
+        for name, part in zip(("train", "validation", "test"), splits, strict=True)
+    }
+    table = pandas.DataFrame(counts, index=splits.train.classes)
+    table.loc["all"] = table.sum()
+    _, channels, height, width = splits.train.images.shape
+    print(f"{splits.train.name}: {len(splits.train.classes)} classes, {channels}x{height}x{width}")
+    print(table.to_string())
+    sample_sheet(splits.train).savefig(options.out)
+    print(f"sheet:  {options.out}")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write figures, tables and report.html of one run, or one comparison of several."""
+    given = {"runs": ",".join(options.runs), "runs_dir": options.runs_dir}
+    return _execute(["04"], given, REPORTS / "-".join(options.runs))
+
+
+def results(metrics: Mapping[str, Any]) -> str:
+    """Return the accuracies of a run's `metrics.json` as a table in plain text."""
+    import pandas
+
+    student, baselines = metrics["student"], metrics["baselines"]
+    models = {
+        f"teacher ({metrics['teacher']['name']})": metrics["teacher"],
+        "stem only, distilled": baselines.get("stem_only"),
+        "graph, undistilled": baselines.get("undistilled"),
+        "graph, distilled": student,
+    }
+    rows = {
+        name: {"parameters": model.get("parameters", student["parameters"]), **_accuracies(model)}
+        for name, model in models.items()
+        if model
+    }
+    table = pandas.DataFrame.from_dict(rows, orient="index")
+    title = f"{metrics['dataset']}, seed {metrics['seed']}: accuracy on the test images"
+    note = "sorted (audit): batches sorted by class, a leak and not a result"
+    text = table.to_string(float_format="{:.4f}".format, na_rep="-")
+    return f"{title}\n{text}\n{note}"
+
+
+def _accuracies(model: Mapping[str, Any]) -> dict[str, float]:
+    """Return one accuracy per protocol; a model without neighbours knows only `alone`."""
+    accuracy = model["accuracy"]
+    if not isinstance(accuracy, Mapping):
+        return {"alone": accuracy}
+    return {
+        "alone": accuracy["alone"],
+        "batch": accuracy["batch"]["mean"],
+        "anchors": accuracy["anchors"],
+        "sorted (audit)": accuracy["sorted"],
+    }
+
+
+def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> int:
+    """Execute the named notebooks, each with those of the parameters that it has."""
+    from cnn2gnn import notebooks
+
+    paths = [notebooks.find(name.strip()) for name in names]
+    allowed = {path: notebooks.parameters(path) for path in paths}
+    for name in given:
+        if not any(name in accepted for accepted in allowed.values()):
+            raise ConfigError(f"no notebook of {', '.join(p.stem for p in paths)} has {name!r}")
+    for path in paths:
+        mine = {name: value for name, value in given.items() if name in allowed[path]}
+        start, output = time.perf_counter(), reports / path.name
+        try:
+            notebooks.execute(path, mine, output, progress=sys.stderr.isatty())
+        except notebooks.NotebookError as error:
+            return _complain(f"{error} (all of it: {output})", 1)
+        print(f"{output}: {time.perf_counter() - start:.0f} s", flush=True)
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"cnn2gnn: {message}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"cnn2gnn: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cnn2gnn",
+        allow_abbrev=False,
+        description="Distil a large CNN into a small graph neural network that shows its graph.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, function: Any, usage: str, examples: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            usage=f"cnn2gnn {name} {usage}",
+            help=function.__doc__,
+            description=function.__doc__,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        added.set_defaults(command=function)
+        return added
+
+    running = command(
+        "run", run, "[--dataset NAME] [--run NAME] [--PARAMETER VALUE ...]", RUN_EXAMPLES
+    )
+    running.add_argument(
+        "--notebooks",
+        default="01,02,03,04",
+        help="numbers or names, in order (default: %(default)s)",
+    )
+    for group in get_type_hints(Config).values():
+        _add_options(running, group)
+
+    showing = command("data", data, "NAME [--out FILE] [--PARAMETER VALUE ...]", DATA_EXAMPLES)
+    showing.add_argument("dataset", metavar="NAME", help=_field_help(fields(DataConfig)[0]))
+    showing.add_argument(
+        "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
+    )
+    _add_options(showing, DataConfig, without=("dataset", "augmentation"))
+
+    reporting = command("report", report, "RUN [RUN ...] [--runs-dir FOLDER]", REPORT_EXAMPLES)
+    reporting.add_argument("runs", metavar="RUN", nargs="+", help="name of a run")
+    reporting.add_argument("--runs-dir", default=RunConfig().runs_dir, help="folder of all runs")
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, group: type, without: Sequence[str] = ()) -> None:
+    """Add an option for each field; what is not given is left to the notebook's own value."""
+    section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
+    types = get_type_hints(group)
+    for item in fields(group):
+        if item.name in without:
+            continue
+        kind = (*get_args(types[item.name]), types[item.name])[0]
+        how: dict[str, Any] = {"type": kind, "metavar": kind.__name__.upper()}
+        if kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        flag = "--" + item.name.replace("_", "-")
+        section.add_argument(
+            flag, dest=item.name, default=argparse.SUPPRESS, help=_field_help(item), **how
+        )
+
+
+def _field_help(item: Any) -> str:
+    """Return help, allowed values and default of a configuration field."""
+    choices = item.metadata["choices"]
+    notes = [f"one of {', '.join(filter(None, choices))}"] if choices else []
+    if item.default is not MISSING and item.default is not None:
+        notes.append(f"default: {item.default}")
+    text = item.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
+    return text.replace("%", "%%")

@@ -1,0 +1,132 @@
+"""Run the project's notebooks by papermill, and let no error in them pass unseen.
+
+papermill alone only warns of a parameter that the notebook does not have, and does not look at the
+errors that ipywidgets catches: `with Output():`, `@output.capture()` and `interact` print them into
+a widget and go on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import papermill
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from cnn2gnn.config import ConfigError
+
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+TRACEBACK = "Traceback (most recent call last)"
+ANSI_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class NotebookError(RuntimeError):
+    """A notebook failed: in a cell, or in an error that a widget had hidden."""
+
+
+def folder() -> Path:
+    """Where the notebooks lie: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).parent
+    inside = package / "_notebooks"
+    return inside if inside.is_dir() else package.parent / "notebooks"
+
+
+def find(name: str) -> Path:
+    """Return the notebook called `name`, by its number or its name: `02` or `02_distill`.
+
+    Raises:
+        ConfigError: none, or more than one, is called so.
+    """
+    known = {path.stem: path for path in sorted(folder().glob("*.ipynb"))}
+    found = [stem for stem in known if name in (stem, stem.split("_")[0])]
+    if len(found) != 1:
+        raise ConfigError(f"notebooks={name!r} must be one of {', '.join(known)} or its number")
+    return known[found[0]]
+
+
+def parameters(notebook: Path) -> dict[str, str]:
+    """Return what a notebook's `parameters` cell assigns: names, and defaults as source text."""
+    return {name: entry["default"] for name, entry in papermill.inspect_notebook(notebook).items()}
+
+
+def execute(
+    notebook: Path,
+    given: Mapping[str, Any] | None = None,
+    output: Path | None = None,
+    *,
+    progress: bool = False,
+) -> NotebookNode:
+    """Run a notebook in a kernel of this Python, in the current folder.
+
+    Args:
+        notebook: the `.ipynb` file; it is not changed.
+        given: values for names of its `parameters` cell; the others keep their defaults.
+        output: where the executed notebook is written, also when it fails. None: nowhere.
+        progress: show a bar of cells on standard error.
+
+    Raises:
+        ConfigError: a given name is not in the parameters cell. No kernel is started.
+        NotebookError: a cell failed, a widget hid an error, or the kernel died.
+    """
+    given, allowed = dict(given or {}), parameters(notebook)
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        raise ConfigError(
+            f"notebook {notebook.stem} has no parameter {', '.join(map(repr, unknown))}; "
+            f"allowed are {', '.join(allowed)}"
+        )
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        executed = papermill.execute_notebook(
+            notebook,
+            output,
+            parameters=given,
+            kernel_name="python3",
+            progress_bar={"desc": notebook.stem} if progress else False,
+            # The kernel's own log would go to our standard error; failures come back as outputs.
+            extra_arguments=["--log-level=CRITICAL"],
+        )
+    except PapermillExecutionError as error:
+        raise NotebookError(f"{notebook.stem}: {_one_line(error.ename, error.evalue)}") from error
+    except DeadKernelError as error:
+        raise NotebookError(f"{notebook.stem}: the kernel died, perhaps out of memory") from error
+    hidden = hidden_errors(executed)
+    if hidden:
+        more = f" (and {len(hidden) - 1} more)" if len(hidden) > 1 else ""
+        raise NotebookError(f"{notebook.stem}: hidden in an output: {hidden[0]}{more}")
+    return executed
+
+
+def hidden_errors(executed: NotebookNode) -> list[str]:
+    """Return the errors of an executed notebook that did not stop it, one line each.
+
+    Looked at are the outputs of cells and of `Output` widgets: errors, and tracebacks on standard
+    error, where threads and loggers leave theirs.
+    """
+    return [text for output in _outputs(executed) for text in _errors(output)]
+
+
+def _outputs(executed: NotebookNode) -> Iterator[Mapping[str, Any]]:
+    for cell in executed.cells:
+        yield from cell.get("outputs", ())
+    widgets = executed.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for model in widgets.values():
+        if model["model_name"] == "OutputModel":
+            yield from model["state"].get("outputs", ())
+
+
+def _errors(output: Mapping[str, Any]) -> Iterator[str]:
+    if output["output_type"] == "error":
+        yield _one_line(output["ename"], output["evalue"])
+    elif output["output_type"] == "stream" and output["name"] == "stderr":
+        if TRACEBACK in output["text"]:
+            yield ANSI_COLOURS.sub("", output["text"]).strip().splitlines()[-1]
+
+
+def _one_line(name: str, message: str) -> str:
+    return f"{name}: {' '.join(ANSI_COLOURS.sub('', message).split())}"

@@ -1,0 +1,153 @@
+"""The command line, driving real kernels on small notebooks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_notebooks_runner import write
+
+from cnn2gnn import cli, notebooks
+from cnn2gnn.config import Config
+
+PARAMETERS = "dataset: str = 'digits'\nrun: str = 'demo'\nk: int = 20\ndownload: bool = False"
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty current folder, and a folder of notebooks for the command to find."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(notebooks, "folder", lambda: tmp_path / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def errors(capsys) -> str:
+    """The one line on standard error."""
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and text.startswith("cnn2gnn: "), text
+    return text
+
+
+def test_every_parameter_of_the_configuration_is_a_documented_option(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    for name in Config().parameters():
+        assert f"--{name.replace('_', '-')} " in text or f"--{name.replace('_', '-')}," in text
+    assert "examples:" in text
+
+
+def test_run_gives_each_notebook_its_parameters_typed_and_writes_it_to_the_reports(
+    workplace, capsys
+):
+    check = "assert (dataset, run, k, download) == ('cifar10', 'mine', 5, True)"
+    write(workplace / "notebooks" / "01_a.ipynb", check, parameters=PARAMETERS)
+    write(
+        workplace / "notebooks" / "02_b.ipynb",
+        "assert run == 'mine'",
+        parameters="# which\nrun: str = ''",
+    )
+    arguments = "run --dataset cifar10 --run mine --k 5 --download --notebooks 01,02_b".split()
+    assert cli.main(arguments) == 0
+    assert sorted(p.name for p in (workplace / "reports/mine").iterdir()) == [
+        "01_a.ipynb",
+        "02_b.ipynb",
+    ]
+    assert "reports/mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --epoch 3", "unknown parameter 'epoch': did you mean 'epochs'?"),
+        ("run --epochs many", "argument --epochs: invalid int value: 'many'"),
+        ("run --epochs 0", "epochs=0 must be at least 1"),
+        ("run --graph cosine", "graph='cosine' must be one of adaptive, none"),
+        ("run --notebooks 09", "notebooks='09' must be one of 01_a"),
+        ("run --epochs 3 --notebooks 01", "no notebook of 01_a has 'epochs'"),
+        ("data", "the following arguments are required: NAME"),
+        ("data digits --epochs 3", "unknown argument --epochs"),
+        ("data digits --validation 0.9", "validation=0.9 must be from 0.01 to 0.5"),
+        ("plot", "invalid choice: 'plot'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(workplace, capsys, arguments, message):
+    write(workplace / "notebooks" / "01_a.ipynb", parameters=PARAMETERS)
+    try:
+        code = cli.main(arguments.split())
+    except SystemExit as stopped:  # argparse's own errors
+        code = stopped.code
+    assert code == 2
+    assert message in errors(capsys)
+    assert [path.name for path in workplace.iterdir()] == ["notebooks"]
+
+
+def test_a_failing_notebook_stops_the_run_and_says_where_to_look(workplace, capsys):
+    write(workplace / "notebooks" / "01_a.ipynb", "raise ValueError('no such folder')")
+    write(workplace / "notebooks" / "02_b.ipynb", parameters=PARAMETERS)
+    assert cli.main(["run", "--notebooks", "01,02"]) == 1
+    said = errors(capsys)
+    assert "01_a: ValueError: no such folder (all of it: reports/demo/01_a.ipynb)" in said
+    assert not (workplace / "reports/demo/02_b.ipynb").exists()
+
+
+def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
+    cell = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    write(workplace / "notebooks" / "01_a.ipynb", cell, parameters=PARAMETERS)
+    code = (
+        "import pathlib, sys; from cnn2gnn import cli, notebooks;"
+        "notebooks.folder = lambda: pathlib.Path('notebooks');"
+        "sys.exit(cli.main(['run', '--notebooks', '01']))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        pid = workplace / "pid"
+        while not (pid.exists() and pid.read_text()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "cnn2gnn: interrupted; started again, the run continues at its last checkpoint\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_the_result_table_names_the_protocols_and_calls_sorted_an_audit():
+    accuracy = {"alone": 0.91, "batch": {"mean": 0.92}, "anchors": 0.94, "sorted": 0.97}
+    text = cli.results(
+        {
+            "dataset": "digits",
+            "seed": 3,
+            "teacher": {"name": "resnet20", "parameters": 270_000, "accuracy": 0.95},
+            "student": {"parameters": 100_000, "accuracy": accuracy},
+            "baselines": {"stem_only": {"parameters": 100_100, "accuracy": 0.905}},
+        }
+    )
+    lines = text.splitlines()
+    assert lines[0].startswith("digits, seed 3") and "audit" in lines[-1]
+    header, *rows = [line.split() for line in lines[1:-1]]
+    assert header == ["parameters", "alone", "batch", "anchors", "sorted", "(audit)"]
+    assert rows[0] == ["teacher", "(resnet20)", "270000", "0.9500", "-", "-", "-"]
+    assert rows[1] == ["stem", "only,", "distilled", "100100", "0.9050", "-", "-", "-"]
+    assert rows[-1][-5:] == ["100000", "0.9100", "0.9200", "0.9400", "0.9700"]
+
+
+def test_data_counts_every_class_and_draws_a_sheet(workplace, capsys):
+    assert cli.main(["data", "digits", "--out", "digits.png"]) == 0
+    said = capsys.readouterr().out
+    assert "digits: 10 classes, 1x8x8" in said
+    counts = [int(word) for word in said.split("all")[1].split()[:3]]
+    assert sum(counts) == 1797
+    assert (workplace / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_data_names_what_it_does_not_know(workplace, capsys):
+    assert cli.main(["data", "digit"]) == 2
+    assert "digit" in errors(capsys)

@@ -1,0 +1,104 @@
+"""The notebook runner, with real kernels."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from cnn2gnn import notebooks
+from cnn2gnn.config import Config, ConfigError
+
+PACKAGED = sorted(notebooks.folder().glob("*.ipynb"))
+
+
+def write(path: Path, *sources: str, parameters: str = "epochs: int = 3  # passes") -> Path:
+    first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    cells = [first, *map(nbformat.v4.new_code_cell, sources)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from ipywidgets import Output\nwith Output():\n    1 / 0",
+        "from ipywidgets import Output\nout = Output()\n@out.capture()\ndef f(): 1 / 0\nf()",
+        "from ipywidgets import interact\ninteract(lambda x: 1 / 0, x=1);",
+        "import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
+        "import logging\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    logging.exception('oops')",
+    ],
+    ids=["with-output", "captured", "interact", "thread", "logged"],
+)
+def test_an_error_that_did_not_stop_the_notebook_fails_the_run(tmp_path, source):
+    notebook, output = write(tmp_path / "n.ipynb", source), tmp_path / "out" / "n.ipynb"
+    with pytest.raises(
+        notebooks.NotebookError, match="^n: hidden in .*ZeroDivisionError: division"
+    ):
+        notebooks.execute(notebook, output=output)
+    assert output.exists()  # papermill saw nothing wrong
+
+
+def test_widgets_without_errors_pass(tmp_path):
+    source = "from ipywidgets import Output, interact\nwith Output():\n    print('fine')"
+    notebook = write(tmp_path / "n.ipynb", source, "interact(lambda x: x, x=1);")
+    assert notebooks.hidden_errors(notebooks.execute(notebook)) == []
+
+
+def test_parameters_arrive_with_their_types_and_the_rest_keep_their_defaults(tmp_path):
+    names = "epochs: int = 3\nrate: float = 0.1\nname: str = 'a'\nk: int = 5"
+    check = "assert (epochs, rate, name, k) == (7, 0.25, 'b', 5), (epochs, rate, name, k)"
+    notebook = write(tmp_path / "n.ipynb", check, parameters=names)
+    executed = notebooks.execute(notebook, {"epochs": 7, "rate": 0.25, "name": "b"})
+    assert executed.metadata.papermill.exception is None
+    with pytest.raises(notebooks.NotebookError, match="AssertionError"):
+        notebooks.execute(notebook, {"epochs": 8})
+
+
+def test_a_misspelt_parameter_is_refused_before_anything_is_written(tmp_path):
+    notebook = write(tmp_path / "n.ipynb", parameters="epochs: int = 3\nk: int = 5")
+    with pytest.raises(ConfigError, match="no parameter 'epoch'; allowed are epochs, k$"):
+        notebooks.execute(notebook, {"epoch": 7}, tmp_path / "out" / "n.ipynb")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_cell_gives_one_line_and_leaves_the_traceback_in_the_output(tmp_path):
+    notebook = write(tmp_path / "n.ipynb", "raise ValueError('k=9\\nis too large')")
+    output = tmp_path / "out.ipynb"
+    with pytest.raises(notebooks.NotebookError, match="^n: ValueError: k=9 is too large$"):
+        notebooks.execute(notebook, output=output)
+    assert "Traceback" in output.read_text()
+
+
+def test_a_killed_kernel_is_an_error(tmp_path):
+    notebook = write(
+        tmp_path / "n.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(notebooks.NotebookError, match="the kernel died"):
+        notebooks.execute(notebook)
+
+
+def test_a_notebook_is_found_by_number_or_name():
+    path = notebooks.folder() / "02_distill.ipynb"
+    assert notebooks.find("02") == notebooks.find("02_distill") == path
+    with pytest.raises(ConfigError, match="notebooks='2' must be one of 01_teacher, 02_distill"):
+        notebooks.find("2")
+
+
+@pytest.mark.parametrize("notebook", PACKAGED, ids=lambda path: path.stem)
+def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    assert len(tagged) == 1
+    statements = ast.parse(tagged[0].source).body
+    annotated = [s.target.id for s in statements if isinstance(s, ast.AnnAssign)]
+    assert len(annotated) == len(statements)
+    seen = papermill.inspect_notebook(notebook)
+    assert sorted(seen) == sorted(annotated)
+    defaults = {name: ast.literal_eval(entry["default"]) for name, entry in seen.items()}
+    known = Config().parameters()
+    Config.from_parameters({n: v for n, v in defaults.items() if n in known})

@@ -1,0 +1,119 @@
+"""One list of dependencies, and nothing that contradicts it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest brings along there
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
+TEST = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+
+
+def imported(folder: Path) -> set[str]:
+    """The top-level modules that the files of a folder import."""
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+    own = {"cnn2gnn", *(path.stem for path in folder.rglob("*.py"))}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - own
+
+
+def declared(requirements: list[Requirement]) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in requirements}
+
+
+@pytest.mark.parametrize("requirement", RUNTIME + TEST, ids=lambda r: r.name)
+def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirement):
+    assert [specifier.operator for specifier in requirement.specifier] == [">="]
+    assert requirement.specifier.contains(version(requirement.name), prereleases=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"),
+    [("cnn2gnn", declared(RUNTIME) | {"torch-geometric"}), ("tests", declared(RUNTIME + TEST))],
+)
+def test_what_is_imported_is_declared(folder, allowed):
+    # SparseGraph.pyg() needs PyTorch Geometric only for those who have it.
+    known = packages_distributions()
+    # Imported by name in tests, always there beside what brings it: papermill, pytest, jupyterlab.
+    alongside = {"yaml", "tomli", "packaging", "traitlets", "IPython", "ipykernel"}
+    missing = {
+        name
+        for name in imported(ROOT / folder) - alongside
+        if not {canonicalize_name(d) for d in known.get(name, [name])} & allowed
+    }
+    assert not missing
+
+
+def test_conda_gives_the_python_and_pip_the_project():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    python = next(Requirement(text) for text in conda if text.startswith("python"))
+    assert python.specifier == SpecifierSet(PROJECT["requires-python"])
+    assert [Requirement(text).name for text in conda] == ["python", "pip"]
+    assert pip == {"pip": ["-e .[test]"]}
+    assert environment["name"] == PROJECT["name"]
+
+
+def test_the_wheel_carries_the_notebooks_and_the_type_marker(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    packed = {name.split("/")[-1] for name in names if name.startswith("cnn2gnn/_notebooks/")}
+    assert packed == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert "cnn2gnn/py.typed" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"cnn2gnn"}
+
+
+def make(folder: Path, *arguments: str) -> str:
+    """What make prints, as if this were not itself inside a `make test`."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=outside, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_make_help_lists_every_target():
+    targets = [line.split()[1] for line in make(ROOT).splitlines()]
+    assert targets == ["help", "demo", "test", "lab", "bench", "clean"]
+
+
+def test_a_second_make_installs_nothing_unless_the_dependencies_changed(tmp_path):
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert "pip install" in make(tmp_path, "--dry-run", "demo")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for stamp in ("bin/python", ".installed"):
+        (tmp_path / ".venv" / stamp).touch()
+    again = make(tmp_path, "--dry-run", "demo")
+    assert again == ".venv/bin/cnn2gnn run --dataset digits --run demo"
+    later = time.time() + 10
+    os.utime(tmp_path / "pyproject.toml", (later, later))
+    assert "pip install" in make(tmp_path, "--dry-run", "demo")

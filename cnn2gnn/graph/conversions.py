@@ -1,0 +1,150 @@
+"""A `SparseGraph` in the forms of scipy, networkx and PyTorch Geometric.
+
+An edge i → j of weight s_ij > 0 reads "i looks at j". networkx and PyG number all nodes in one
+row: within a set node i is i; against other sources, source j is j and query i is M + i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import networkx
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cnn2gnn.graph.sparse import SparseGraph
+
+
+def to_scipy(graph: SparseGraph) -> csr_array:
+    """The adjacency S `(N, M)` as scipy CSR, edges only."""
+    n, k = graph.neighbours.shape
+    weights = graph.weights.detach().cpu().flatten().numpy()  # (N·k,)
+    columns = graph.neighbours.cpu().flatten().numpy()  # (N·k,)
+    row_starts = torch.arange(0, n * k + 1, k).numpy()  # (N+1,)
+    adjacency = csr_array((weights, columns, row_starts), shape=(n, graph.num_sources), copy=True)
+    adjacency.sum_duplicates()
+    adjacency.eliminate_zeros()
+    return adjacency
+
+
+def symmetrised(graph: SparseGraph) -> csr_array:
+    """(S + Sᵀ) / 2 as scipy CSR `(N, N)`.
+
+    Raises:
+        ValueError: the graph is not within a set.
+    """
+    _require_in_set(graph, "symmetrise")
+    adjacency = to_scipy(graph)
+    return ((adjacency + adjacency.T) / 2).tocsr()
+
+
+def to_networkx(
+    graph: SparseGraph, labels: Sequence[int] | Tensor | None = None
+) -> networkx.DiGraph:
+    """Directed networkx graph; edges carry `weight`.
+
+    Nodes carry `image`, the index of their image in its own set (nodes or sources), and `label`.
+
+    Args:
+        graph: N nodes, and M sources where they are others.
+        labels: one a node, `(N,)`; against other sources those of the sources, then of the
+            queries, `(M + N,)`.
+
+    Raises:
+        ValueError: another number of labels than of nodes.
+    """
+    images = list(range(graph.num_sources))
+    if graph.sources is not None:
+        images += range(len(graph))
+    result = networkx.DiGraph()
+    result.add_nodes_from((node, {"image": image}) for node, image in enumerate(images))
+    rows, columns, weights = _edges(graph)
+    edges = zip(rows.tolist(), columns.tolist(), weights.tolist(), strict=True)
+    result.add_weighted_edges_from(edges)
+    if labels is not None:
+        _require_length("labels", labels, len(images))
+        values = torch.as_tensor(labels).tolist()
+        networkx.set_node_attributes(result, dict(enumerate(values)), "label")
+    return result
+
+
+def ego(graph: SparseGraph, node: int, hops: int = 1) -> networkx.DiGraph:
+    """The subgraph of all nodes that `node` reaches in at most `hops` edges.
+
+    Args:
+        graph: within a set.
+        node: the centre, from 0 to N − 1.
+        hops: at least 0.
+
+    Raises:
+        ValueError: the graph is not within a set, or `node` or `hops` are out of range.
+    """
+    _require_in_set(graph, "ego")
+    if not 0 <= node < len(graph):
+        raise ValueError(f"node={node} must be from 0 to {len(graph) - 1}")
+    if hops < 0:
+        raise ValueError(f"hops={hops} must be at least 0")
+    adjacency = to_scipy(graph)
+    seen, frontier = {node}, {node}
+    for _ in range(hops):
+        frontier = set(adjacency[sorted(frontier)].indices.tolist()) - seen
+        seen |= frontier
+        if not frontier:
+            break
+    result = networkx.DiGraph()
+    result.add_nodes_from((i, {"image": i}) for i in sorted(seen))
+    inside = adjacency[sorted(seen)].tocoo()
+    for row, column, weight in zip(inside.row, inside.col, inside.data, strict=True):
+        if int(column) in seen:
+            result.add_edge(sorted(seen)[row], int(column), weight=float(weight))
+    return result
+
+
+def to_pyg(graph: SparseGraph, features: Tensor | None = None, labels: Tensor | None = None) -> Any:
+    """`torch_geometric.data.Data(x, y, edge_index (2, E), edge_weight (E,))`.
+
+    PyG's messages flow along edges, so that an edge leads from the neighbour to the node that looks
+    at it: summing messages times `edge_weight` is `SparseGraph.aggregate`, with gradient.
+
+    Args:
+        graph: N nodes, and M sources where they are others.
+        features: one row a node, `(N, d)` or `(M + N, d)` with the sources first.
+        labels: one a node, `(N,)` or `(M + N,)`.
+
+    Raises:
+        ImportError: torch_geometric is not installed.
+        ValueError: another number of features or labels than of nodes.
+    """
+    try:
+        from torch_geometric.data import Data
+    except ImportError as error:
+        raise ImportError(
+            "SparseGraph.pyg() needs torch_geometric: pip install torch_geometric"
+        ) from error
+    nodes = len(graph) if graph.sources is None else graph.sources + len(graph)
+    for name, values in (("features", features), ("labels", labels)):
+        if values is not None:
+            _require_length(name, values, nodes)
+    rows, columns, weights = _edges(graph)
+    edge_index = torch.stack([columns, rows])  # (2, E)
+    return Data(features, edge_index, y=labels, edge_weight=weights, num_nodes=nodes)
+
+
+def _edges(graph: SparseGraph) -> tuple[Tensor, Tensor, Tensor]:
+    """Node, neighbour and weight of every edge, `(E,)` each, in the one numbering."""
+    row, slot = torch.nonzero(graph.weights > 0, as_tuple=True)
+    first_query = 0 if graph.sources is None else graph.sources
+    return row + first_query, graph.neighbours[row, slot], graph.weights[row, slot]
+
+
+def _require_in_set(graph: SparseGraph, what: str) -> None:
+    if graph.sources is not None:
+        raise ValueError(f"{what} needs a graph within a set, not one against {graph.sources} keys")
+
+
+def _require_length(name: str, values: Sequence[int] | Tensor, length: int) -> None:
+    if len(values) != length:
+        raise ValueError(f"{name} must have {length} rows, one a node, not {len(values)}")

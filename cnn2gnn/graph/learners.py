@@ -1,0 +1,249 @@
+"""Graph learners: node features in, sparse row-stochastic graph out.
+
+The adaptive neighbours are those of Nie, Wang, Jordan, Huang: The Constrained Laplacian Rank
+Algorithm (AAAI 2016), after Nie, Wang, Huang: Clustering and Projected Clustering with Adaptive
+Neighbors (KDD 2014); CNN2GNN (arXiv 2404.14822) learns its graph so.
+
+NOTE: The originals minimise over all nodes at once and alternate. Here the closed form is a layer:
+the gradient flows through the k + 1 chosen distances, and the choice itself has none. That is the
+gradient of the dense formula, for the others enter with zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.graph.search import count_candidates, nearest
+from cnn2gnn.graph.sparse import SparseGraph
+from cnn2gnn.names import GRAPHS
+
+
+class GraphLearner(nn.Module):
+    """What all learners share: `learner(queries, keys, exclude) -> SparseGraph`.
+
+    Args:
+        k: neighbours of a node, at least 1.
+
+    Attributes:
+        space: what the queries and keys are, `features` of the stem or raw `pixels`.
+    """
+
+    space = "features"
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        if k < 1:
+            raise ValueError(f"k={k} must be at least 1")
+        self.k = k
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """Connect every query to k nodes.
+
+        Args:
+            queries: `(N, d)`, the nodes that look for neighbours.
+            keys: `(M, d)`, the nodes they may find; None: the queries themselves, without self.
+            exclude: int64 `(N,)`, the key that a query must not get, -1 for none.
+
+        Raises:
+            ValueError: shapes do not fit, too few candidates, or values that are not finite.
+        """
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """What `print(learner)` shows."""
+        return f"k={self.k}"
+
+
+class AdaptiveNeighbours(GraphLearner):
+    """Adaptive neighbours: weights that fall linearly with distance, zero at the k+1-th.
+
+    Every node solves s_i = argmin_{s >= 0, 1ᵀs = 1} Σ_j (d_ij s_ij + γ_i s_ij²), with γ_i such that
+    exactly k weights are positive. d_ij is the squared Euclidean distance.
+
+    Memory is O(N·k·d). Weights are float32 under autocast, and float64 for float64 inputs.
+    Needs k + 1 candidates a node: N >= k + 2 within a set.
+    """
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """As `GraphLearner.forward`; the gradient flows into queries and keys."""
+        candidates = count_candidates(queries, keys, exclude)
+        if candidates <= self.k:
+            raise ValueError(
+                f"k={self.k} neighbours need at least {self.k + 1} candidates "
+                f"(the next one sets the scale), but a node has {candidates}"
+            )
+        neighbours, distances = chosen_distances(queries, keys, self.k + 1, exclude)  # (N, k+1)
+        return SparseGraph(
+            neighbours=neighbours[:, :-1],
+            weights=adaptive_weights(distances),  # (N, k)
+            distances=distances[:, :-1],
+            sources=None if keys is None else len(keys),
+        )
+
+
+class FixedNeighbours(AdaptiveNeighbours):
+    """Baseline: adaptive neighbours of the raw pixels `(N, C·H·W)`; nothing to be learned."""
+
+    space = "pixels"
+
+
+class SoftmaxNeighbours(GraphLearner):
+    """Baseline: s_ij ∝ exp(−d_ij / temperature) over the k nearest.
+
+    Args:
+        k: neighbours of a node, at least 1.
+        temperature: in units of squared distance, positive.
+    """
+
+    def __init__(self, k: int, temperature: float = 1.0) -> None:
+        super().__init__(k)
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be positive")
+        self.temperature = temperature
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """As `GraphLearner.forward`; the gradient flows into queries and keys."""
+        neighbours, distances = chosen_distances(queries, keys, self.k, exclude)  # (N, k)
+        return SparseGraph(
+            neighbours=neighbours,
+            weights=torch.softmax(-distances / self.temperature, dim=1),  # (N, k)
+            distances=distances,
+            sources=None if keys is None else len(keys),
+        )
+
+
+class RandomNeighbours(GraphLearner):
+    """Baseline: k distinct random nodes of equal weight.
+
+    The draw depends on the seed, the row and the numbers of nodes alone: the same on any device.
+
+    Args:
+        k: neighbours of a node, at least 1.
+        seed: of the draw.
+    """
+
+    def __init__(self, k: int, seed: int = 0) -> None:
+        super().__init__(k)
+        self.seed = seed
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """As `GraphLearner.forward`; only the number of nodes matters."""
+        candidates = count_candidates(queries, keys, exclude)
+        if candidates < self.k:
+            raise ValueError(f"k={self.k} must be at most {candidates}, the candidates of a node")
+        n, m = len(queries), len(queries if keys is None else keys)
+        if keys is None:
+            exclude = torch.arange(n)
+        hole = torch.full((n,), m) if exclude is None else exclude.cpu()  # (N,)
+        hole = hole.where(hole >= 0, m)
+        drawn = self._distinct(m - (hole < m).long())  # (N, k)
+        neighbours = (drawn + (drawn >= hole.unsqueeze(1))).to(queries.device)  # step over it
+        weights = torch.full(neighbours.shape, 1 / self.k, device=queries.device)
+        return SparseGraph(neighbours, weights, sources=None if keys is None else m)
+
+    def _distinct(self, candidates: Tensor) -> Tensor:
+        """Draw k distinct numbers below `candidates` `(N,)`: Floyd's algorithm (CACM 1987)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.empty(len(candidates), 0, dtype=torch.int64)
+        for step in range(self.k, 0, -1):
+            last = candidates - step  # (N,)
+            uniform = torch.rand(len(candidates), generator=generator, dtype=torch.float64)
+            pick = (uniform * (last + 1)).long()  # 0 … last
+            taken = (drawn == pick.unsqueeze(1)).any(1)
+            drawn = torch.cat([drawn, last.where(taken, pick).unsqueeze(1)], 1)
+        return drawn  # (N, k)
+
+
+class NoGraph(GraphLearner):
+    """Baseline: every node is its own sole neighbour, with weight 1."""
+
+    def __init__(self) -> None:
+        super().__init__(k=1)
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """As `GraphLearner.forward`, within a set only."""
+        if keys is not None:
+            raise ValueError("NoGraph has no neighbours among keys: a node is not in the bank")
+        count_candidates(queries, keys, exclude)
+        self_index = torch.arange(len(queries), device=queries.device).unsqueeze(1)  # (N, 1)
+        return SparseGraph(self_index, torch.ones(self_index.shape, device=queries.device))
+
+
+def chosen_distances(
+    queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Squared Euclidean distances to the k nearest, with gradient, in ascending order.
+
+    Args:
+        queries, keys, k, exclude: as in `nearest`.
+
+    Returns:
+        neighbours int64 `(N, k)` and distances `(N, k)`, float32 or float64.
+    """
+    neighbours = nearest(queries, keys, k, exclude)  # (N, k)
+    keys = queries if keys is None else keys
+    with torch.autocast(queries.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
+        queries, keys = queries.to(dtype), keys.to(dtype)
+        # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
+        differences = queries.unsqueeze(1) - keys[neighbours]  # (N, k, d)
+        distances = differences.square().sum(2)  # (N, k)
+    # The search ranked by ‖x‖² − 2 q·x, whose rounding may swap neighbours that nearly tie.
+    distances, order = distances.sort(dim=1, stable=True)
+    return neighbours.gather(1, order), distances
+
+
+def adaptive_weights(distances: Tensor) -> Tensor:
+    """Weights of adaptive neighbours in closed form: row-stochastic `(N, k)`.
+
+    They do not change under d → a·d + b. Where the k + 1 distances tie, the formula is 0/0; the
+    weights are then 1/k, without gradient.
+
+    Args:
+        distances: `(N, k+1)`, ascending.
+    """
+    nearest_k, boundary = distances[:, :-1], distances[:, -1:]  # (N, k), (N, 1)
+    k = nearest_k.shape[1]
+    margins = boundary - nearest_k  # (N, k) >= 0
+    # Σ_l (d_(k+1) − d_(l)) = k·d_(k+1) − Σ_l d_(l), which would cancel
+    total = margins.sum(1, keepdim=True)  # (N, 1)
+    tied = total <= k * torch.finfo(distances.dtype).eps * boundary  # (N, 1)
+    # s_ij = (d_i,(k+1) − d_ij)₊ / (k·d_i,(k+1) − Σ_{l≤k} d_i,(l))
+    weights = margins / total.masked_fill(tied, 1)  # (N, k)
+    return weights.masked_fill(tied, 1 / k)
+
+
+def make_learner(name: str, k: int, *, seed: int = 0, temperature: float = 1.0) -> GraphLearner:
+    """Build a graph learner by its name in the configuration.
+
+    Args:
+        name: adaptive, none, random, fixed or softmax.
+        k: neighbours of a node; `none` has none.
+        seed: of `random`.
+        temperature: of `softmax`, in units of squared distance.
+
+    Raises:
+        ValueError: an unknown name, or a value out of range.
+    """
+    if name == "adaptive":
+        return AdaptiveNeighbours(k)
+    if name == "none":
+        return NoGraph()
+    if name == "random":
+        return RandomNeighbours(k, seed)
+    if name == "fixed":
+        return FixedNeighbours(k)
+    if name == "softmax":
+        return SoftmaxNeighbours(k, temperature)
+    raise ValueError(f"graph={name!r} must be one of {', '.join(GRAPHS)}")

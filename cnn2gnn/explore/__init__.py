@@ -1,0 +1,1 @@
+"""See the learned graph: `state` answers, `figures` draws, `widgets` shows."""

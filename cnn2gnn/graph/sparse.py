@@ -14,7 +14,7 @@ from torch import Tensor
 from cnn2gnn.graph import conversions
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: Fabric rebuilds what a forward pass returns
 class SparseGraph:
     """Rows of a sparse row-stochastic adjacency S: s_ij is the weight that node i gives to j.
 

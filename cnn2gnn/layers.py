@@ -107,7 +107,7 @@ class Gate(nn.Module):
         Args:
             own_logits: the own branch `(N, C)`; no gradient reaches it through the gate.
             votes: the neighbours' weight per class `(N, C)`.
-            graph: with distances.
+            graph: the learned graph of these nodes.
         """
         own = own_logits.detach().float().softmax(1)  # (N, C)
         votes = votes.detach()
@@ -115,8 +115,10 @@ class Gate(nn.Module):
         entropy = -(own * own.clamp(min=1e-9).log()).sum(1) / math.log(own.shape[1])
         agreement = votes.gather(1, predicted[:, None])[:, 0]  # neighbours for the own prediction
         overlap = (own * votes).sum(1)  # the own probability of the neighbours' classes
-        distances = graph.distances.detach()  # (N, k), ascending
-        # whitened points lie 2d apart on average; log1p tames what is far off
+        distances = graph.weights.new_zeros(graph.weights.shape)  # random neighbours have none
+        if graph.distances is not None:
+            distances = graph.distances.detach()  # (N, k), ascending
+        # squared distances of whitened points are about 2d; log1p tames what lies far off
         nearest, farthest = (torch.log1p(distances[:, j]) / 5 for j in (0, -1))
         numbers = torch.stack([confidence, entropy, agreement, overlap, nearest, farthest], 1)
         return self.network(numbers).sigmoid()[:, 0]

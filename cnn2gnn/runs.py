@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 import cnn2gnn
-from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.files import load_tensors, replacing, write_json
 
@@ -28,6 +28,20 @@ _FREE = ("runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
 
 class RunLockedError(RuntimeError):
     """Another process is working on this run."""
+
+
+def load_splits(config: DataConfig) -> Splits:
+    """Load the configured data set."""
+    return load(
+        config.dataset,
+        data_dir=config.data_dir,
+        download=config.download,
+        image_size=config.image_size,
+        label_column=config.label_column,
+        train_images=config.train_images,
+        validation=config.validation,
+        split_seed=config.split_seed,
+    )
 
 
 class Run:
@@ -83,17 +97,7 @@ class Run:
 
     def load_splits(self) -> Splits:
         """Load the data set of the run."""
-        data = self.config.data
-        return load(
-            data.dataset,
-            data_dir=data.data_dir,
-            download=data.download,
-            image_size=data.image_size,
-            label_column=data.label_column,
-            train_images=data.train_images,
-            validation=data.validation,
-            split_seed=data.split_seed,
-        )
+        return load_splits(self.config.data)
 
     def load_student(self) -> Student:
         """Return the trained student in evaluation mode."""

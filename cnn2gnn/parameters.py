@@ -1,0 +1,35 @@
+"""From a notebook's parameters cell to a checked configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn2gnn.config import Config
+
+
+class Parameters:
+    """Collects what a notebook's parameters cell, and papermill after it, define.
+
+    papermill only warns about a misspelt parameter and goes on with the default. Here every
+    global that appears between `Parameters(globals())` and `.config()` is a parameter, so a
+    misspelt one is an error that names the allowed ones.
+    """
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self._namespace = namespace
+        self._before = {*namespace, "Config", "Parameters"}
+
+    def config(self) -> Config:
+        """Return the configuration.
+
+        Raises:
+            ConfigError: an unknown parameter or a wrong value.
+        """
+        new = {
+            name: value
+            for name, value in self._namespace.items()
+            if name not in self._before
+            and not name.startswith("_")
+            and value is not self  # the notebook's own handle on this object
+        }
+        return Config.from_parameters(new)

@@ -1,0 +1,61 @@
+"""Atomic files: whole or absent, and damage is named."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cnn2gnn.files import (
+    BrokenFileError,
+    load_state,
+    load_tensors,
+    replacing,
+    save_tensors,
+    write_json,
+)
+
+
+def test_tensors_and_metadata_return(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "a.safetensors", {"x": torch.arange(6).reshape(2, 3).T}, {"epoch": 3})
+    tensors, metadata = load_tensors(tmp_path / "a.safetensors")
+    assert tensors["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert metadata == {"epoch": 3}
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, -1])
+def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(100)})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(BrokenFileError, match=r"a\.safetensors is damaged .* delete it"):
+        load_tensors(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no file .*b\.safetensors"):
+        load_tensors(tmp_path / "b.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(OSError, match="No space left"), replacing(path) as temporary:
+        temporary.write_text("half of the n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text().strip() == '{\n  "old": 1\n}'
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_state_of_another_shape_is_one_line(tmp_path: Path) -> None:
+    state = nn.Linear(3, 4).state_dict()
+    with pytest.raises(ValueError, match=r"^w\.safetensors does not fit.*\(4, 3\).*\(2, 3\)") as e:
+        load_state(nn.Linear(3, 2), state, "w.safetensors")
+    assert "\n" not in str(e.value)
+    with pytest.raises(ValueError, match="bias is missing"):
+        load_state(nn.Linear(3, 4), {"weight": state["weight"]}, "w")
+    with pytest.raises(ValueError, match="more is unknown"):
+        load_state(nn.Linear(3, 4), {**state, "more": state["bias"]}, "w")

@@ -1,0 +1,150 @@
+"""The training loop: order, schedule, checkpoints, divergence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.files import BrokenFileError
+from cnn2gnn.training import (
+    CHECKPOINT,
+    NotFiniteError,
+    Recipe,
+    batches,
+    fit,
+    make_fabric,
+    one_cycle,
+    resolve_precision,
+)
+
+RECIPE = Recipe(epochs=4, batch_size=8, optimizer="adamw", learning_rate=0.05, weight_decay=0.01)
+FABRIC = make_fabric("cpu", 1, 1, "32-true")
+
+
+class LineTask:
+    """Linear regression with dropout, small enough to be trained in a blink."""
+
+    def __init__(self, explode_at: int | None = None, stop_at: int | None = None) -> None:
+        torch.manual_seed(1)
+        self.module: nn.Module = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.x = torch.randn(40, 3)
+        self.y = self.x.sum(1, keepdim=True)
+        self.size = 40
+        self.explode_at, self.stop_at = explode_at, stop_at
+        self.modes: list[tuple[str, bool]] = []
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.modes.append(("begin", self.module.training))
+        if epoch == self.stop_at:
+            raise KeyboardInterrupt
+
+    def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
+        self.modes.append(("loss", self.module.training))
+        loss = (model(self.x[indices]) - self.y[indices]).square().mean()
+        return loss * float("nan") if epoch == self.explode_at else loss
+
+    def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
+        self.modes.append(("validate", module.training))
+        with torch.no_grad():
+            return {"error": (module(self.x) - self.y).square().mean().item()}
+
+
+def train(task: LineTask, folder: Path, recipe: Recipe = RECIPE) -> tuple[nn.Module, list[Any]]:
+    rows: list[Any] = []
+    return fit(task, recipe, FABRIC, folder, rows.append), rows
+
+
+def same_bits(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_it_learns_and_logs_every_epoch(tmp_path: Path) -> None:
+    _, rows = train(LineTask(), tmp_path)
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert rows[-1]["error"] < rows[0]["error"] / 2
+    assert all(row["seconds"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_an_interrupted_training_ends_with_the_same_bits(
+    tmp_path: Path, optimizer: str, ema: float, stop_at: int
+) -> None:
+    recipe = Recipe(4, 8, optimizer, 0.02, 0.01, gradient_clip=1.0, ema=ema)
+    whole, _ = train(LineTask(), tmp_path / "whole", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        train(LineTask(stop_at=stop_at), tmp_path / "broken", recipe)
+    resumed, rows = train(LineTask(), tmp_path / "broken", recipe)
+    assert [row["epoch"] for row in rows] == list(range(stop_at, 4))
+    assert same_bits(whole, resumed)
+
+
+def test_averaged_weights_differ_from_the_last_ones(tmp_path: Path) -> None:
+    plain, _ = train(LineTask(), tmp_path / "plain")
+    averaged, _ = train(LineTask(), tmp_path / "ema", Recipe(4, 8, "adamw", 0.05, 0.01, ema=0.9))
+    assert not same_bits(plain, averaged)
+
+
+def test_the_module_trains_in_training_mode_only(tmp_path: Path) -> None:
+    task = LineTask()
+    module, _ = train(task, tmp_path)
+    assert {mode for mode in task.modes if mode[0] == "loss"} == {("loss", True)}
+    assert {mode for mode in task.modes if mode[0] != "loss"} == {
+        ("begin", False),
+        ("validate", False),
+    }
+    assert not module.training
+
+
+def test_divergence_names_the_step_and_the_last_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NotFiniteError, match=r"nan in step 0 of epoch 2 .*checkpoint\.safeten"):
+        train(LineTask(explode_at=2), tmp_path)
+    assert (tmp_path / CHECKPOINT).exists()
+    with pytest.raises(NotFiniteError, match="no checkpoint yet"):
+        train(LineTask(explode_at=0), tmp_path / "other")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(LineTask(stop_at=1), tmp_path)
+    task = LineTask()
+    task.module = nn.Sequential(nn.Linear(3, 9), nn.Dropout(0.5), nn.Linear(9, 1))
+    with pytest.raises(ValueError, match=r"0\.weight has shape \(8, 3\) where \(9, 3\)"):
+        train(task, tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes(b"1234")
+    with pytest.raises(BrokenFileError, match="damaged"):
+        train(LineTask(), tmp_path)
+
+
+def test_an_epoch_shows_each_image_once_in_an_order_of_its_own() -> None:
+    orders = [torch.cat(list(batches(40, RECIPE, epoch, FABRIC))) for epoch in (0, 1, 0)]
+    assert all(order.sort().values.tolist() == list(range(40)) for order in orders)
+    assert orders[0].equal(orders[2]) and not orders[0].equal(orders[1])
+    assert [len(b) for b in batches(21, RECIPE, 0, FABRIC)] == [8, 8]  # the rest is dropped
+
+
+def test_the_schedule_rises_to_one_and_falls_to_zero() -> None:
+    rates = [one_cycle(i / 1000) for i in range(1001)]
+    assert max(rates) == pytest.approx(1.0, abs=1e-3) and rates[-1] == pytest.approx(0, abs=1e-6)
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for amx, precision in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert resolve_precision("auto") == precision
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='cuda'.*no CUDA GPU"):
+        make_fabric("cuda", 1, 1, "auto")

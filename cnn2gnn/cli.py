@@ -91,24 +91,28 @@ def run(options: argparse.Namespace) -> int:
 def data(options: argparse.Namespace) -> int:
     """Print what a data set holds and save a sheet of its images."""
     import pandas
+    import torch
 
-    from cnn2gnn.data import load
+    from cnn2gnn.data import DataError, load
     from cnn2gnn.sheet import sample_sheet
 
     known = {item.name for item in fields(DataConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
     Config.from_parameters(given)
-    splits = load(given.pop("dataset"), **given)
+    try:
+        splits = load(given.pop("dataset"), **given)
+    except DataError as error:
+        return _complain(str(error), 2)
+    images = splits.train
     counts = {
-        name: [int((part.labels == c).sum()) for c in range(len(part.classes))]
-        for name, part in zip(("train", "validation", "test"), splits, strict=True)
+        part: torch.bincount(rows.labels, minlength=len(images.classes)).tolist()
+        for part, rows in splits._asdict().items()
     }
-    table = pandas.DataFrame(counts, index=splits.train.classes)
+    table = pandas.DataFrame(counts, index=images.classes)
     table.loc["all"] = table.sum()
-    _, channels, height, width = splits.train.images.shape
-    print(f"{splits.train.name}: {len(splits.train.classes)} classes, {channels}x{height}x{width}")
-    print(table.to_string())
-    sample_sheet(splits.train).savefig(options.out)
+    shape = f"{images.channels}x{images.size}x{images.size}"
+    print(f"{images.name}: {len(images.classes)} classes, {shape}\n{table.to_string()}")
+    sample_sheet(images).savefig(options.out, dpi=150, bbox_inches="tight")
     print(f"sheet:  {options.out}")
     return 0
 
@@ -170,7 +174,7 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
         try:
             notebooks.execute(path, mine, output, progress=sys.stderr.isatty())
         except notebooks.NotebookError as error:
-            return _complain(f"{error} (all of it: {output})", 1)
+            return _complain(f"{error} (all of it: {output})", 2 if error.bad_input else 1)
         print(f"{output}: {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 

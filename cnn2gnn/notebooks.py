@@ -25,7 +25,15 @@ ANSI_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookError(RuntimeError):
-    """A notebook failed: in a cell, or in an error that a widget had hidden."""
+    """A notebook failed: in a cell, or in an error that a widget had hidden.
+
+    Attributes:
+        bad_input: a parameter or the data was refused; the notebook itself is not at fault.
+    """
+
+    def __init__(self, message: str, *, bad_input: bool = False) -> None:
+        super().__init__(message)
+        self.bad_input = bad_input
 
 
 def folder() -> Path:
@@ -92,7 +100,9 @@ def execute(
             extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
-        raise NotebookError(f"{notebook.stem}: {_one_line(error.ename, error.evalue)}") from error
+        message = f"{notebook.stem}: {_one_line(error.ename, error.evalue)}"
+        bad_input = error.ename in ("ConfigError", "DataError")
+        raise NotebookError(message, bad_input=bad_input) from error
     except DeadKernelError as error:
         raise NotebookError(f"{notebook.stem}: the kernel died, perhaps out of memory") from error
     hidden = hidden_errors(executed)

@@ -97,6 +97,13 @@ def test_a_failing_notebook_stops_the_run_and_says_where_to_look(workplace, caps
     assert not (workplace / "reports/demo/02_b.ipynb").exists()
 
 
+def test_input_that_only_the_notebook_can_judge_is_bad_input_too(workplace, capsys):
+    cell = "from cnn2gnn.data import load\nload('digit')"
+    write(workplace / "notebooks" / "01_a.ipynb", cell, parameters=PARAMETERS)
+    assert cli.main(["run", "--notebooks", "01"]) == 2
+    assert "01_a: DataError: unknown data set 'digit': did you mean 'digits'?" in errors(capsys)
+
+
 def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
     cell = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
     write(workplace / "notebooks" / "01_a.ipynb", cell, parameters=PARAMETERS)

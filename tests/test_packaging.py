@@ -60,7 +60,7 @@ def test_what_is_imported_is_declared(folder, allowed):
     # SparseGraph.pyg() needs PyTorch Geometric only for those who have it.
     known = packages_distributions()
     # Imported by name in tests, always there beside what brings it: papermill, pytest, jupyterlab.
-    alongside = {"yaml", "tomli", "packaging", "traitlets", "IPython", "ipykernel"}
+    alongside = {"yaml", "tomli", "tomllib", "packaging", "traitlets", "IPython", "ipykernel"}
     missing = {
         name
         for name in imported(ROOT / folder) - alongside

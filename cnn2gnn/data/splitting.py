@@ -1,0 +1,96 @@
+"""Cutting a data set into train, validation and test: stratified, seeded, the same everywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnn2gnn.data.hashing import hashed
+from cnn2gnn.data.imageset import DataError
+
+# Streams of the hash: which of the three cuts a random order is for.
+TEST, VALIDATION, TRAIN = range(3)
+# The test cut of a source without one is part of the data set: no seed may change it.
+TEST_SEED = 0
+
+
+def stratified_order(labels: Tensor, seed: int, stream: int) -> Tensor:
+    """Return a random order `(N,)` of which every beginning holds the classes in proportion.
+
+    The i-th of the n images of a class stands at (i + 1/2) / n. So the first m images are a
+    stratified sample for any m, and a smaller sample is part of a larger one; classes of a single
+    image are no error (both unlike scikit-learn's splitters).
+
+    Args:
+        labels: int64 `(N,)`.
+        seed: other seeds give other orders.
+        stream: which draw it is, so that one seed serves several independent draws.
+    """
+    rows = torch.arange(len(labels))
+    shuffled = hashed(rows, seed, stream).argsort(stable=True)  # (N,)
+    grouped = shuffled[labels[shuffled].argsort(stable=True)]  # (N,), class after class
+    counts = labels.bincount()  # (classes,)
+    first = (counts.cumsum(0) - counts)[labels[grouped]]  # (N,), where the class begins
+    place = (rows - first + 0.5).double() / counts[labels[grouped]]  # (N,)
+    # Images of equal place come in random order, not in the order of their classes.
+    ties = hashed(grouped, seed, stream, 1).argsort(stable=True)
+    return grouped[ties[place[ties].argsort(stable=True)]]
+
+
+def cut(
+    labels: Tensor,
+    parts: dict[str, Tensor],
+    *,
+    validation: float,
+    test_share: float,
+    train_images: int | None,
+    split_seed: int,
+    source: str,
+) -> dict[str, Tensor]:
+    """Return the indices of "train", "validation" and "test", each ascending.
+
+    Args:
+        labels: int64 `(N,)` of all images.
+        parts: the source's own parts among "train", "validation", "test", as indices into N.
+        validation: share of the training images cut off where the source has no validation part.
+        test_share: share cut off as test, by a fixed rule, where the source has neither a test
+            nor a validation part. A lone validation part is the test part.
+        train_images: keep at most so many training images after both cuts.
+        split_seed: seed of the validation cut and of the training images kept.
+        source: what errors call the data set.
+
+    Raises:
+        DataError: a part is empty, or a parameter is out of range.
+    """
+    if not 0 < validation < 1:
+        raise DataError(f"validation={validation} must lie between 0 and 1")
+    if train_images is not None and train_images < 1:
+        raise DataError(f"train_images={train_images} must be at least 1")
+    parts = {name: part for name, part in parts.items() if len(part)}
+    if "train" not in parts:
+        raise DataError(f"{source} has no training images; its parts: {', '.join(parts) or 'none'}")
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    if "test" not in parts:
+        parts["test"], parts["train"] = _divide(labels, parts["train"], test_share, TEST_SEED, TEST)
+    if "validation" not in parts:
+        parts["validation"], parts["train"] = _divide(
+            labels, parts["train"], validation, split_seed, VALIDATION
+        )
+    if train_images is not None:
+        train = parts["train"]
+        order = stratified_order(labels[train], split_seed, TRAIN)
+        parts["train"] = train[order[:train_images]]
+    empty = [name for name, part in parts.items() if not len(part)]
+    if empty:
+        raise DataError(f"{source} has too few images: nothing is left for {', '.join(empty)}")
+    return {name: part.sort().values for name, part in parts.items()}
+
+
+def _divide(
+    labels: Tensor, part: Tensor, share: float, seed: int, stream: int
+) -> tuple[Tensor, Tensor]:
+    """Return a stratified `share` of `part` (at least one image) and the rest."""
+    order = stratified_order(labels[part], seed, stream)
+    count = max(1, round(share * len(part)))
+    return part[order[:count]], part[order[count:]]

@@ -2,13 +2,13 @@
 
 from cnn2gnn.data.augment import RECIPES, augment
 from cnn2gnn.data.imageset import (
-    DataError,
     ImageSet,
     Splits,
     channel_statistics,
     normalise,
 )
 from cnn2gnn.data.loading import DATASETS, load
+from cnn2gnn.pixels import DataError
 
 __all__ = [
     "DATASETS",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn2gnn.data.imageset import DataError
-from cnn2gnn.data.source import Item, Samples, Source
+from cnn2gnn.data.source import Samples, Source
+from cnn2gnn.pixels import DataError, Item
 
 TORCHVISION = {
     "fashion-mnist": "FashionMNIST",

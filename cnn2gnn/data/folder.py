@@ -6,12 +6,12 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from cnn2gnn.data.bundled import DEFAULT_DATA_DIR
-from cnn2gnn.data.imageset import DataError
-from cnn2gnn.data.source import PART_NAMES, PARTS, TEST_SHARE, Item, Samples, Source
+from cnn2gnn.data.source import PART_NAMES, PARTS, TEST_SHARE, Samples, Source
+from cnn2gnn.pixels import DataError, Item
 
+# As in torchvision's ImageFolder, and GIF.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 # part -> the files and class names of its images
 Listing = Mapping[str, list[tuple[Path, str]]]
 
@@ -91,7 +91,7 @@ def _list_folder(root: Path) -> Listing:
     else:
         listing = {"train": _class_images(root)}
     if not listing["train"]:
-        raise DataError(f"{root} holds no images in class folders ({', '.join(IMG_EXTENSIONS)})")
+        raise DataError(f"{root} holds no images in class folders ({', '.join(SUFFIXES)})")
     return listing
 
 
@@ -100,7 +100,7 @@ def _class_images(root: Path) -> list[tuple[Path, str]]:
         (file, folder.name)
         for folder in _subfolders(root)
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in IMG_EXTENSIONS and not file.name.startswith(".")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     ]
 
 

@@ -12,9 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-class DataError(ValueError):
-    """A data set that is missing, unreadable or asked for in a way it cannot serve."""
+from cnn2gnn.pixels import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from cnn2gnn.data.bundled import TORCHVISION, digits_source, torchvision_source
 from cnn2gnn.data.folder import folder_source, mini_imagenet_source
-from cnn2gnn.data.imageset import DataError, ImageSet, Splits
+from cnn2gnn.data.imageset import ImageSet, Splits
 from cnn2gnn.data.parquet import parquet_source
 from cnn2gnn.data.source import PARTS, Source
 from cnn2gnn.data.splitting import cut
 from cnn2gnn.data.store import decoded
+from cnn2gnn.pixels import DataError
 
 DATASETS = ("digits", *TORCHVISION, "mini-imagenet", "folder:PATH", "parquet:GLOB")
 

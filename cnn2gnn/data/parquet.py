@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from cnn2gnn.data.imageset import DataError
-from cnn2gnn.data.source import PART_NAMES, Item, Samples, Source
+from cnn2gnn.data.source import PART_NAMES, Samples, Source
+from cnn2gnn.pixels import DataError, Item
 
 IMAGE_COLUMNS = ("image", "img")
 
@@ -61,16 +61,22 @@ def _read(files: Sequence[Path], label_column: str) -> Samples:
 def _table(file: Path, label_column: str) -> pyarrow.Table:
     try:
         schema = pyarrow.parquet.read_schema(file)
-        columns = [_image_column(file, schema), label_column]
-        if label_column not in schema.names:
-            raise DataError(
-                f"label_column={label_column!r} is not in {file}; "
-                f"its columns: {', '.join(schema.names)}"
-            )
-        columns += ["split"] if "split" in schema.names and label_column != "split" else []
-        return pyarrow.parquet.read_table(file, columns=columns, partitioning=None)
+        columns = {_image_column(file, schema), _label_column(file, schema, label_column)}
+        columns |= {"split"} & set(schema.names)
+        return pyarrow.parquet.read_table(file, columns=sorted(columns), partitioning=None)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read as parquet: {error}") from error
+
+
+def _label_column(file: Path, schema: pyarrow.Schema, name: str) -> str:
+    if name not in schema.names:
+        raise DataError(
+            f"label_column={name!r} is not in {file}; its columns: {', '.join(schema.names)}"
+        )
+    kind, is_ = schema.field(name).type, pyarrow.types
+    if not any(test(kind) for test in (is_.is_integer, is_.is_string, is_.is_large_string)):
+        raise DataError(f"label_column={name!r} in {file} must hold integers or text, not {kind}")
+    return name
 
 
 def _image_column(file: Path, schema: pyarrow.Schema) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from cnn2gnn.pixels import Item
 
 PARTS = ("train", "validation", "test")
 # The names under which data sets go by these parts.
@@ -17,13 +17,6 @@ PART_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 TEST_SHARE = 0.25
-
-
-class Item(NamedTuple):
-    """One image still encoded: a file, its bytes, or pixels (H, W[, 3]); and whence it came."""
-
-    content: Path | bytes | np.ndarray
-    origin: str
 
 
 class Samples(NamedTuple):

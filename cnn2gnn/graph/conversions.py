@@ -91,16 +91,15 @@ def ego(graph: SparseGraph, node: int, hops: int = 1) -> networkx.DiGraph:
     seen, frontier = {node}, {node}
     for _ in range(hops):
         frontier = set(adjacency[sorted(frontier)].indices.tolist()) - seen
-        seen |= frontier
         if not frontier:
             break
-    result = networkx.DiGraph()
-    result.add_nodes_from((i, {"image": i}) for i in sorted(seen))
-    inside = adjacency[sorted(seen)].tocoo()
-    for row, column, weight in zip(inside.row, inside.col, inside.data, strict=True):
-        if int(column) in seen:
-            result.add_edge(sorted(seen)[row], int(column), weight=float(weight))
-    return result
+        seen |= frontier
+    nodes = sorted(seen)
+    inside = networkx.from_scipy_sparse_array(
+        adjacency[nodes][:, nodes], create_using=networkx.DiGraph
+    )
+    networkx.set_node_attributes(inside, dict(enumerate(nodes)), "image")
+    return networkx.relabel_nodes(inside, dict(enumerate(nodes)))
 
 
 def to_pyg(graph: SparseGraph, features: Tensor | None = None, labels: Tensor | None = None) -> Any:

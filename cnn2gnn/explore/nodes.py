@@ -1,0 +1,168 @@
+"""A run's nodes: test images as queries, training images as the bank they look into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cnn2gnn.bank import Bank
+from cnn2gnn.data import Splits
+from cnn2gnn.files import load_state, load_tensors
+from cnn2gnn.graph import SparseGraph
+from cnn2gnn.runs import Run
+from cnn2gnn.student import Student
+from cnn2gnn.teacher import Teacher, new_teacher, teacher_folder
+
+TEST, BANK = "test", "bank"
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """One image: `part` is `test` or `bank`, `index` its place in the split or in the bank."""
+
+    part: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.index}"
+
+
+@dataclass(frozen=True, eq=False)
+class RunNodes:
+    """N test nodes and M bank nodes of a run.
+
+    Where both are listed together (the map, exports), row i is test node i and row N + j bank
+    node j. Dictionaries are keyed by part.
+
+    Attributes:
+        splits: the images; labels: int64 `(n,)`.
+        features: `(n, d)`; own_logits: `(n, classes)`, what the student says without neighbours.
+        logits: prediction of the test nodes `(N, classes)`, protocol anchors; gate: `(N,)`.
+        graph: edges from test nodes to bank nodes, `(N, k)`.
+        teacher_logits: of the test nodes, `(N, classes)`.
+    """
+
+    run: Run
+    student: Student
+    bank: Bank
+    splits: Splits
+    labels: dict[str, Tensor]
+    features: dict[str, Tensor]
+    own_logits: dict[str, Tensor]
+    logits: Tensor
+    gate: Tensor
+    graph: SparseGraph
+    teacher_logits: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def load(cls, run: Run | str | Path) -> RunNodes:
+        """Read a finished run.
+
+        Raises:
+            FileNotFoundError: there is no finished run.
+            ValueError: the run has no graph.
+        """
+        run = run if isinstance(run, Run) else Run.open(run)
+        run.metrics()  # complains where the run has not finished
+        if run.config.student.graph == "none":
+            raise ValueError(f"run {run.folder} has graph='none': there are no edges to explore")
+        saved, splits = run.load_nodes(), run.load_splits()
+        student, bank = run.load_student(), run.load_bank()
+        own = torch.cat([student.own(part) for part in bank.features.split(5000)])  # (M, classes)
+        return cls(
+            run=run,
+            student=student,
+            bank=bank,
+            splits=splits,
+            labels={TEST: saved["labels"], BANK: bank.labels},
+            features={TEST: saved["features"], BANK: bank.features},
+            own_logits={TEST: saved["own_logits"], BANK: own},
+            logits=saved["logits"],
+            gate=saved["gate"],
+            graph=SparseGraph(
+                saved["neighbours"], saved["weights"], saved.get("distances"), len(bank)
+            ),
+            teacher_logits=saved["teacher_logits"],
+        )
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.splits.test.classes
+
+    @property
+    def rows(self) -> int:
+        """Test and bank nodes together, N + M."""
+        return len(self) + len(self.bank)
+
+    def row(self, node: Node) -> int:
+        """Return the row of a node among all N + M.
+
+        Raises:
+            ValueError: there is no such node.
+        """
+        count = {TEST: len(self), BANK: len(self.bank)}.get(node.part)
+        if count is None or not 0 <= node.index < count:
+            raise ValueError(
+                f"node {node.part!r} {node.index}: there are test 0 to {len(self) - 1} "
+                f"and bank 0 to {len(self.bank) - 1}"
+            )
+        return node.index if node.part == TEST else len(self) + node.index
+
+    def node(self, row: int) -> Node:
+        """Return the node of a row; the inverse of `row`."""
+        node = Node(TEST, row) if row < len(self) else Node(BANK, row - len(self))
+        self.row(node)
+        return node
+
+    def image(self, node: Node) -> Tensor:
+        """The image of a node, uint8 `(C, H, W)`."""
+        split = self.splits.test if node.part == TEST else self.splits.train
+        return split.images[node.index]
+
+    def label(self, node: Node) -> int:
+        """The true class of a node."""
+        return int(self.labels[node.part][node.index])
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """The teacher of the run, if it still lies beside it."""
+        config = self.run.config
+        here = replace(config.run, runs_dir=str(self.run.folder.parent))  # wherever it is now
+        config = replace(config, run=here)
+        path = teacher_folder(config, self.splits) / "teacher.safetensors"
+        if not path.exists():
+            return None
+        teacher = new_teacher(config, self.splits.train)
+        load_state(teacher, load_tensors(path)[0], path)
+        return teacher.eval()
+
+    @torch.no_grad()
+    def teacher_logits_of(self, node: Node) -> Tensor | None:
+        """What the teacher says `(C,)`; for bank nodes it is asked, if it still exists."""
+        if node.part == TEST:
+            return self.teacher_logits[node.index]
+        return None if self.teacher is None else self.teacher(self.image(node)[None])[0]
+
+    @torch.no_grad()
+    def bank_graph(self, indices: Tensor) -> SparseGraph:
+        """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""
+        pieces = [
+            self.student.find_graph(self.bank.features[chunk], self.bank, chunk)
+            for chunk in indices.split(1000)
+        ]
+        names = ["neighbours", "weights"] + ["distances"] * (pieces[0].distances is not None)
+        whole = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in names}
+        return SparseGraph(**whole, sources=len(self.bank))
+
+    def together(self, values: dict[str, Tensor]) -> Tensor:
+        """One tensor over all rows, `(N + M, …)`."""
+        return torch.cat([values[TEST], values[BANK]])

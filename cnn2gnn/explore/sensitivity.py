@@ -1,0 +1,33 @@
+"""Whose prediction depends on the company it is predicted in?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnn2gnn.evaluation import in_batches
+from cnn2gnn.explore.nodes import TEST, RunNodes
+from cnn2gnn.student import StudentOutput
+
+
+@torch.no_grad()
+def batch_sensitivity(
+    nodes: RunNodes, *, batch_size: int = 100, repeats: int = 5, seed: int = 0
+) -> Tensor:
+    """Standard deviation of each test node's true-class probability over random batches, `(N,)`.
+
+    Protocol `batch` of `evaluation`, every time with other companions.
+
+    Args:
+        batch_size: test images that are predicted together; repeats: reshuffles, at least 2.
+    """
+    own = nodes.own_logits[TEST]
+    alone = StudentOutput(own, own, None, nodes.features[TEST], None)
+    bank = nodes.bank if nodes.student.scope == "bank" else None
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(repeats):
+        order = torch.randperm(len(nodes), generator=generator)
+        logits = in_batches(nodes.student, alone, bank, order, min(batch_size, len(nodes)))
+        found.append(logits.softmax(1).gather(1, nodes.labels[TEST][:, None])[:, 0])
+    return torch.stack(found).std(0)

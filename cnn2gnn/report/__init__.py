@@ -1,0 +1,1 @@
+"""The report: figures, tables and one page of a run, or one comparison of several."""

@@ -1,0 +1,237 @@
+"""Every kind of image becomes the 8-bit pixels that the rules promise."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cnn2gnn.data import DataError, ImageSet, channel_statistics, normalise
+from cnn2gnn.data.decode import decode
+from cnn2gnn.pixels import Item
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> Item:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return Item(buffer.getvalue(), "x")
+
+
+def pixels(image: Image.Image, kind: str = "PNG", size: int | None = None) -> np.ndarray:
+    """The decoded pixels `(C, S, S)` of a single image."""
+    return decode([encoded(image, kind)], size, "x")[0].numpy()
+
+
+def noise(*shape: int, high: int = 256, dtype: str = "uint8") -> np.ndarray:
+    return np.random.default_rng(0).integers(0, high, shape).astype(dtype)
+
+
+def test_grey_and_rgb_keep_their_pixels() -> None:
+    grey, rgb = noise(6, 6), noise(6, 6, 3)
+    np.testing.assert_array_equal(pixels(Image.fromarray(grey)), grey[None])
+    np.testing.assert_array_equal(pixels(Image.fromarray(rgb)), rgb.transpose(2, 0, 1))
+
+
+def test_one_coloured_image_makes_all_rgb() -> None:
+    grey, rgb = noise(4, 4), noise(4, 4, 3)
+    both = decode([encoded(Image.fromarray(x)) for x in (grey, rgb)], None, "x").numpy()
+    np.testing.assert_array_equal(both[0], np.stack([grey] * 3))
+    np.testing.assert_array_equal(both[1], rgb.transpose(2, 0, 1))
+
+
+def test_colour_far_from_grey_is_met_across_chunks() -> None:
+    items = [encoded(Image.new("L", (2, 2), 9))] * 600 + [encoded(Image.new("RGB", (2, 2), "red"))]
+    images = decode(items, None, "x")
+    assert images.shape == (601, 3, 2, 2)
+    assert images[0].unique().tolist() == [9] and images[600, 0].unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparency_lies_on_white(mode: str) -> None:
+    clear = Image.new(mode, (4, 4), (0,) * len(mode))
+    clear.putpixel((0, 0), (10,) * (len(mode) - 1) + (255,))
+    out = pixels(clear)
+    assert out.shape[0] == (1 if mode == "LA" else 3)
+    assert out[0, 0, 0] == 10 and out[0, 1, 1] == 255
+    half = pixels(Image.new(mode, (4, 4), (0,) * (len(mode) - 1) + (128,)))
+    assert np.unique(half).tolist() == [127]
+
+
+def test_a_palette_becomes_its_colours() -> None:
+    image = Image.fromarray(noise(8, 8, 3)).quantize(16)
+    expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels(image), expected)
+    np.testing.assert_array_equal(pixels(image, "GIF"), expected)
+
+
+def test_a_transparent_palette_entry_lies_on_white() -> None:
+    image = Image.new("P", (3, 3), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 1), 1)
+    out = decode([encoded(image, transparency=0)], None, "x")[0]
+    assert out[:, 0, 0].tolist() == [255, 255, 255] and out[:, 1, 1].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
+    values = np.array([[0, 257], [32768, 65535]], dtype=np.uint16)
+    assert pixels(Image.fromarray(values), kind)[0].tolist() == [[0, 1], [128, 255]]
+
+
+def test_black_and_white_is_grey() -> None:
+    assert pixels(Image.fromarray(np.eye(3, dtype=bool)))[0].tolist() == (np.eye(3) * 255).tolist()
+
+
+def test_cmyk_is_rgb() -> None:
+    assert pixels(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "TIFF")[:, 0, 0].tolist() == [
+        255, 0, 0,
+    ]  # fmt: skip
+
+
+def test_the_orientation_of_a_camera_is_applied() -> None:
+    upright = noise(6, 6)
+    lying = Image.fromarray(np.rot90(upright))  # turned left; orientation 6 says: turn right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = decode([encoded(lying, exif=exif)], None, "x")
+    np.testing.assert_array_equal(out[0, 0].numpy(), upright)
+
+
+def test_resizing_takes_the_centre_of_the_longer_side() -> None:
+    wide = Image.new("L", (40, 20), 0)
+    wide.paste(200, (10, 0, 30, 20))
+    assert np.unique(pixels(wide, size=20)).tolist() == [200]
+    assert pixels(wide.rotate(90, expand=True), size=10).mean() == pytest.approx(200, abs=12)
+
+
+def test_shrinking_does_not_alias() -> None:
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))
+    small = pixels(Image.fromarray(stripes), size=16).astype(int)
+    assert np.abs(small - 127.5).max() < 10
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 24), st.integers(0, 255))
+def test_any_shape_becomes_square_and_flat_stays_flat(
+    width: int, height: int, size: int, value: int
+) -> None:
+    out = pixels(Image.new("L", (width, height), value), size=size)
+    assert out.shape == (1, size, size) and np.unique(out).tolist() == [value]
+
+
+def test_sizes_that_differ_ask_for_image_size() -> None:
+    images = [encoded(Image.new("L", (n, n))) for n in (8, 9)]
+    with pytest.raises(DataError, match="image_size must be given, for sizes differ: x is 9×9"):
+        decode(images, None, "x")
+    with pytest.raises(DataError, match="image_size must be given, for x is 8×6 pixels"):
+        decode([encoded(Image.new("L", (8, 6)))], None, "x")
+
+
+def test_broken_images_are_named(tmp_path: Path) -> None:
+    whole = encoded(Image.fromarray(noise(32, 32, 3))).content
+    assert isinstance(whole, bytes)
+    cases = {
+        "cut.png is broken": whole[: len(whole) // 2],
+        "text.png is no image of a known format": b"hello",
+        "empty.png is no image of a known format": b"",
+    }
+    for message, content in cases.items():
+        file = tmp_path / message.split()[0]
+        file.write_bytes(content)
+        items = [Item(whole, "whole"), Item(file, str(file))]
+        with pytest.raises(DataError, match=message):
+            decode(items, None, "x")
+    with pytest.raises(DataError, match=r"gone\.png cannot be read: .*No such file"):
+        decode([Item(tmp_path / "gone.png", "gone.png")], None, "x")
+    with pytest.raises(DataError, match="x is broken: float pixels"):
+        decode([encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")], None, "x")
+
+
+def test_worker_processes_give_the_same_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [encoded(Image.fromarray(image)) for image in noise(600, 5, 5, 3)]
+    here = decode(items, None, "x")
+    monkeypatch.setattr("cnn2gnn.data.decode.WORKERS_FROM", 1)
+    assert torch.equal(decode(items, None, "x"), here)
+    with pytest.raises(DataError, match="the last one is no image"):
+        decode([*items, Item(b"", "the last one")], None, "x")
+
+
+def test_workers_need_neither_torch_nor_pyarrow() -> None:
+    code = "import sys, cnn2gnn.pixels; print({'torch', 'pyarrow'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def image_set(**more: object) -> ImageSet:
+    parts = {
+        "images": torch.from_numpy(noise(4, 3, 2, 2)),
+        "labels": torch.tensor([0, 1, 1, 0]),
+        "classes": ("cat", "dog"),
+        "name": "pets",
+    }
+    return ImageSet(**(parts | more))  # type: ignore[arg-type]
+
+
+def test_an_image_set_is_what_it_says() -> None:
+    pets = image_set()
+    assert (len(pets), pets.channels, pets.size) == (4, 3, 2)
+    part = pets.subset([2, 0])
+    assert torch.equal(part.images, pets.images[[2, 0]]) and part.labels.tolist() == [1, 0]
+    with pytest.raises(AttributeError):
+        pets.name = "x"  # type: ignore[misc]
+
+
+def test_the_fingerprint_changes_with_everything_but_the_name() -> None:
+    pets = image_set()
+    images = pets.images.clone()
+    images[3, 2, 1, 1] ^= 1
+    others = [
+        image_set(images=images),
+        image_set(images=pets.images.view(4, 3, 2, 2).flip(0)),
+        image_set(labels=torch.tensor([1, 1, 1, 0])),
+        image_set(classes=("cat", "fox")),
+        pets.subset([0, 1, 2]),
+    ]
+    assert len({pets.fingerprint, *(other.fingerprint for other in others)}) == 6
+    assert image_set(name="x").fingerprint == pets.fingerprint
+    assert pets.subset(range(4)).fingerprint == pets.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"images": torch.zeros(4, 3, 2, 2)}, "images must be uint8"),
+        ({"images": torch.zeros(4, 3, 2, 3, dtype=torch.uint8)}, r"not torch.uint8 \(4, 3, 2, 3\)"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \(4,\)"),
+        ({"labels": torch.zeros(4, dtype=torch.int32)}, "not torch.int32"),
+        ({"labels": torch.tensor([0, 1, 2, 0])}, "label 2 of image 2 in pets: allowed are 0 to 1"),
+        ({"labels": torch.tensor([0, -1, 1, 0])}, "label -1 of image 1"),
+    ],
+)
+def test_a_wrong_image_set_is_refused(more: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        image_set(**more)
+
+
+def test_statistics_equal_the_direct_ones() -> None:
+    images = torch.from_numpy(noise(50, 3, 7, 7, high=200))
+    mean, std = channel_statistics(images)
+    scaled = images.double() / 255
+    torch.testing.assert_close(mean.double(), scaled.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(std.double(), scaled.std((0, 2, 3), correction=0), rtol=1e-6, atol=0)
+    normal = normalise(images, mean, std)
+    torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(normal.std((0, 2, 3)), torch.ones(3), rtol=1e-3, atol=0)
+
+
+def test_a_constant_channel_is_centred_only() -> None:
+    images = torch.full((2, 1, 3, 3), 51, dtype=torch.uint8)
+    assert normalise(images, *channel_statistics(images)).abs().max() < 1e-6

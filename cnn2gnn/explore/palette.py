@@ -51,4 +51,5 @@ def _shaded(colour: str, amount: float) -> str:
     """Mix a colour with black (amount < 0) or white (amount > 0)."""
     towards = 1.0 if amount > 0 else 0.0
     share = abs(amount)
-    return to_hex([(1 - share) * part + share * towards for part in to_rgb(colour)])
+    red, green, blue = ((1 - share) * part + share * towards for part in to_rgb(colour))
+    return to_hex((red, green, blue))

@@ -152,7 +152,9 @@ def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
     order = torch.randperm(len(nodes), generator=generator)  # (N,)
     gone = {node, *change.off} if change.replaced else {node}
     missing = [other.index for other in gone if other.part == TEST]
-    return order[~torch.isin(order, torch.tensor(missing))][: change.batch_size - 1]
+    return order[~torch.isin(order, torch.tensor(missing, dtype=torch.int64))][
+        : change.batch_size - 1
+    ]
 
 
 def _bank_rows(nodes: RunNodes) -> Tensor:
@@ -160,6 +162,7 @@ def _bank_rows(nodes: RunNodes) -> Tensor:
 
 
 def rows_of(graph: SparseGraph, rows: Tensor) -> SparseGraph:
+    """Return the graph of some of its nodes, `rows` `(n,)`; against other sources only."""
     distances = None if graph.distances is None else graph.distances[rows]
     return SparseGraph(graph.neighbours[rows], graph.weights[rows], distances, graph.sources)
 

@@ -69,7 +69,7 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     if nodes.student.scope == "bank" and query.bank is not None:
         residuals = query.bank.residuals[query.graph.neighbours[0]]  # (k, C)
         # logits_i − own_i = Σ_j c·g_i·s_ij·r_j, term by term
-        contributions = nodes.student.config.evidence_scale * gate[0] * weights[:, None] * residuals
+        contributions = nodes.student.evidence_scale * gate[0] * weights[:, None] * residuals
     order = query.graph.weights[0].argsort(descending=True, stable=True)  # (k,)
     distances = query.graph.distances
     return Prediction(

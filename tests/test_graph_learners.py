@@ -1,0 +1,251 @@
+"""Graph learners against dense autograd, entmax and the properties that define them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnn2gnn import names
+from cnn2gnn.graph import (
+    AdaptiveNeighbours,
+    FixedNeighbours,
+    NoGraph,
+    RandomNeighbours,
+    SoftmaxNeighbours,
+    adaptive_weights,
+    make_learner,
+)
+
+
+def features(n, d, seed=0, dtype=torch.float64):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def dense_adjacency(queries, keys, k, exclude):
+    """The formula on the whole distance matrix, by autograd: the oracle of AdaptiveNeighbours."""
+    distances = (queries.unsqueeze(1) - keys).square().sum(2)  # (N, M)
+    hidden = torch.zeros(distances.shape, dtype=torch.bool)
+    hidden[exclude >= 0, exclude[exclude >= 0]] = True
+    ascending = distances.masked_fill(hidden, torch.inf).sort(1).values
+    boundary = ascending[:, k : k + 1]
+    total = k * boundary - ascending[:, :k].sum(1, keepdim=True)
+    return ((boundary - distances) / total).clamp(min=0).masked_fill(hidden, 0)
+
+
+@st.composite
+def nodes(draw):
+    m, d = draw(st.integers(3, 60)), draw(st.integers(1, 8))
+    n, k = draw(st.integers(1, 20)), draw(st.integers(1, m - 2))
+    seed = draw(st.integers(0, 2**31))
+    exclude = torch.randint(-1, m, (n,), generator=torch.Generator().manual_seed(seed))
+    return features(n, d, seed), features(m, d, seed + 1), k, exclude
+
+
+@settings(max_examples=60, deadline=None)
+@given(nodes())
+def test_adaptive_equals_dense_autograd_in_values_and_gradients(case):
+    queries, keys, k, exclude = case
+    queries.requires_grad_(), keys.requires_grad_()
+    graph = AdaptiveNeighbours(k)(queries, keys, exclude)
+    oracle = dense_adjacency(queries, keys, k, exclude)
+    torch.testing.assert_close(graph.dense(), oracle)
+    assert (graph.distances.diff(dim=1) >= 0).all()
+    slope = features(*oracle.shape, seed=9)
+    ours = torch.autograd.grad((graph.dense() * slope).sum(), (queries, keys))
+    theirs = torch.autograd.grad((oracle * slope).sum(), (queries, keys))
+    # Margins close to 0 make slopes of any size: compare on the scale of the largest.
+    for mine, right in zip(ours, theirs, strict=True):
+        assert (mine - right).abs().max() <= 1e-6 * (1 + right.abs().max())
+
+
+@settings(max_examples=30, deadline=None)
+@given(nodes())
+def test_within_a_set_equals_the_set_as_bank_without_self(case):
+    _, keys, k, _ = case
+    keys.requires_grad_()
+    inside = AdaptiveNeighbours(k)(keys)
+    outside = dense_adjacency(keys, keys, k, torch.arange(len(keys)))
+    torch.testing.assert_close(inside.dense(), outside)
+    slope = features(*outside.shape, seed=9)
+    (mine,) = torch.autograd.grad((inside.dense() * slope).sum(), keys)
+    (right,) = torch.autograd.grad((outside * slope).sum(), keys)
+    assert (mine - right).abs().max() <= 1e-6 * (1 + right.abs().max())
+
+
+@pytest.mark.parametrize("learner", [AdaptiveNeighbours(3), SoftmaxNeighbours(3, 2.0)])
+def test_gradcheck_in_float64(learner):
+    queries, keys = features(4, 3).requires_grad_(), features(12, 3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda q, x: learner(q, x).dense(), (queries, keys))
+    assert torch.autograd.gradcheck(lambda x: learner(x).dense(), (keys,))
+    assert torch.autograd.gradcheck(lambda x: learner(x).aggregate(x), (keys,))
+
+
+def test_adaptive_is_sparsemax_at_the_matching_gamma():
+    entmax = pytest.importorskip("entmax")
+    queries, keys, k = features(30, 5), features(40, 5, seed=1), 6
+    distances = (queries.unsqueeze(1) - keys).square().sum(2)  # (30, 40)
+    ascending = distances.sort(1).values
+    gamma = (k * ascending[:, k] - ascending[:, :k].sum(1)) / 2  # (30,)
+    oracle = entmax.sparsemax(-distances / (2 * gamma.unsqueeze(1)), dim=1)
+    torch.testing.assert_close(AdaptiveNeighbours(k)(queries, keys).dense(), oracle)
+    assert ((oracle > 1e-12).sum(1) == k).all()  # entmax leaves rounding at the boundary
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1e-3, 1e3), st.floats(-10, 1e3), st.integers(1, 12))
+def test_weights_do_not_change_under_affine_distances(scale, shift, k):
+    distances = features(20, k + 1, dtype=torch.float64).square().sort(1).values
+    torch.testing.assert_close(
+        adaptive_weights(scale * distances + shift), adaptive_weights(distances), rtol=0, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("name", ["adaptive", "softmax", "fixed"])
+def test_permuting_nodes_permutes_the_graph(name):
+    x, order = features(40, 4), torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    learner = make_learner(name, 5)
+    torch.testing.assert_close(
+        learner(x[order]).dense(), learner(x).dense()[order][:, order], rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 3.7])
+def test_ties_are_uniform_without_gradient(dtype, offset):
+    corners = (torch.eye(7, dtype=dtype) + offset).requires_grad_()  # all at squared distance 2
+    graph = AdaptiveNeighbours(4)(corners)
+    torch.testing.assert_close(graph.weights, torch.full((7, 4), 0.25, dtype=dtype))
+    (gradient,) = torch.autograd.grad(graph.weights.square().sum(), corners)
+    assert gradient.equal(torch.zeros_like(corners))
+
+
+def test_duplicates_share_their_weight_and_have_finite_gradients():
+    x = torch.cat([torch.zeros(3, 2), torch.tensor([[1.0, 0.0], [0.0, 5.0], [7.0, 7.0]])])
+    x.requires_grad_()
+    graph = AdaptiveNeighbours(3)(x)
+    # Node 0 sees two copies of itself and (1, 0); (0, 5) sets the scale: margins 25, 25, 24.
+    torch.testing.assert_close(graph.weights[0], torch.tensor([25.0, 25.0, 24.0]) / 74)
+    (gradient,) = torch.autograd.grad(graph.weights.square().sum(), x)
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["adaptive", "softmax"])
+def test_a_set_of_copies_is_uniform(name):
+    x = torch.full((10, 4), 2.5, requires_grad=True)
+    graph = make_learner(name, 3)(x)
+    torch.testing.assert_close(graph.weights, torch.full((10, 3), 1 / 3))
+    (gradient,) = torch.autograd.grad(graph.weights.square().sum(), x)
+    assert gradient.equal(torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("n", [2, 5, 6])
+def test_too_few_nodes_are_one_clear_error(n):
+    with pytest.raises(ValueError, match=f"k=5 .* at least 6 candidates .* has {n - 1}"):
+        AdaptiveNeighbours(5)(features(n, 3))
+    AdaptiveNeighbours(n - 1)(features(n, 3), features(n, 3, seed=1))  # a bank loses no self
+
+
+def test_a_bank_that_excludes_needs_one_node_more():
+    queries, keys = features(2, 3), features(6, 3)
+    assert AdaptiveNeighbours(5)(queries, keys).weights.shape == (2, 5)
+    with pytest.raises(ValueError, match="k=5 .* has 5"):
+        AdaptiveNeighbours(5)(queries, keys, torch.tensor([-1, 3]))
+
+
+@pytest.mark.parametrize("name", ["adaptive", "softmax", "fixed"])
+def test_nan_is_one_clear_error(name):
+    x = features(20, 3)
+    x[4, 0] = torch.nan
+    with pytest.raises(ValueError, match="1 of 20 rows hold NaN"):
+        make_learner(name, 3)(x)
+
+
+@pytest.mark.parametrize("name", ["adaptive", "softmax"])
+def test_weights_are_float32_under_bf16_autocast(name):
+    x = features(50, 16, dtype=torch.float32).requires_grad_()
+    learner = make_learner(name, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        graph = learner(x)
+        narrow = learner(x.bfloat16())
+    assert graph.weights.dtype == narrow.weights.dtype == torch.float32
+    torch.testing.assert_close(graph.weights, learner(x).weights, rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(graph.weights.square().sum(), x)
+    assert gradient.dtype == torch.float32
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["adaptive", "fixed", "softmax", "random"]), st.data())
+def test_every_learner_gives_a_row_stochastic_graph_of_distinct_neighbours(name, data):
+    n, k = data.draw(st.integers(4, 50)), data.draw(st.integers(1, 10))
+    k = min(k, n - 2)
+    graph = make_learner(name, k)(features(n, 3, dtype=torch.float32))
+    assert graph.neighbours.shape == graph.weights.shape == (n, k)
+    assert (graph.weights >= 0).all()
+    torch.testing.assert_close(graph.weights.sum(1), torch.ones(n))
+    assert not (graph.neighbours == torch.arange(n).unsqueeze(1)).any()
+    assert (graph.neighbours.sort(1).values.diff(dim=1) > 0).all()
+
+
+def test_softmax_weights_are_the_softmax_of_the_nearest():
+    x = features(30, 4)
+    graph = SoftmaxNeighbours(6, temperature=0.5)(x)
+    distances = (x.unsqueeze(1) - x).square().sum(2).fill_diagonal_(torch.inf)
+    ascending = distances.sort(1).values[:, :6]
+    torch.testing.assert_close(graph.distances, ascending)
+    torch.testing.assert_close(graph.weights, torch.softmax(-2 * ascending, 1))
+
+
+def test_random_neighbours_are_uniform_over_the_allowed():
+    exclude = torch.full((6000,), 2)
+    exclude[3000:] = -1
+    graph = RandomNeighbours(3, seed=1)(torch.zeros(6000, 2), torch.zeros(8, 2), exclude)
+    barred, free = (torch.bincount(half.flatten(), minlength=8) / 3000
+                    for half in graph.neighbours.chunk(2))  # fmt: skip
+    allowed = torch.tensor([3 / 7] * 2 + [0] + [3 / 7] * 5)
+    # 3,000 draws: five standard deviations of a share are 0.045
+    torch.testing.assert_close(barred, allowed, rtol=0, atol=0.045)
+    torch.testing.assert_close(free, torch.full((8,), 3 / 8), rtol=0, atol=0.045)
+
+
+def test_random_neighbours_follow_the_seed_alone():
+    x = features(30, 3)
+    first, again, other = (RandomNeighbours(4, seed)(x).neighbours for seed in (0, 0, 1))
+    assert first.equal(again)
+    assert not first.equal(other)
+    assert RandomNeighbours(29)(x).neighbours.sort(1).values[0].equal(torch.arange(1, 30))
+    with pytest.raises(ValueError, match="k=30 must be at most 29"):
+        RandomNeighbours(30)(x)
+
+
+def test_no_graph_gives_every_node_itself():
+    x = features(5, 3)
+    torch.testing.assert_close(NoGraph()(x).aggregate(x), x)
+    with pytest.raises(ValueError, match="not in the bank"):
+        NoGraph()(x, x)
+
+
+def test_fixed_neighbours_look_at_pixels():
+    pixels = torch.randint(0, 256, (40, 64), dtype=torch.uint8)
+    graph = FixedNeighbours(5)(pixels)
+    torch.testing.assert_close(graph.weights, AdaptiveNeighbours(5)(pixels.float()).weights)
+    assert (FixedNeighbours.space, AdaptiveNeighbours.space) == ("pixels", "features")
+
+
+def test_make_learner_knows_every_name_of_the_configuration():
+    kinds = {name: type(make_learner(name, 3)) for name in names.GRAPHS}
+    assert kinds == {
+        "adaptive": AdaptiveNeighbours,
+        "none": NoGraph,
+        "random": RandomNeighbours,
+        "fixed": FixedNeighbours,
+        "softmax": SoftmaxNeighbours,
+    }
+    with pytest.raises(ValueError, match="'knn' must be one of adaptive, none"):
+        make_learner("knn", 3)
+    with pytest.raises(ValueError, match="k=0 must be at least 1"):
+        make_learner("adaptive", 0)
+    with pytest.raises(ValueError, match="temperature=0 must be positive"):
+        make_learner("softmax", 3, temperature=0)

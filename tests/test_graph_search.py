@@ -1,0 +1,125 @@
+"""`nearest` against brute force, and its errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnn2gnn.graph import nearest, search
+
+
+def brute_force(queries, keys, k, exclude=None):
+    """Distances from differences, in float64, of all pairs."""
+    if keys is None:
+        keys, exclude = queries, torch.arange(len(queries))
+    distances = (queries.double().unsqueeze(1) - keys.double()).square().sum(2)
+    for row, key in enumerate([] if exclude is None else exclude.tolist()):
+        if key >= 0:
+            distances[row, key] = torch.inf
+    return distances.argsort(dim=1)[:, :k]
+
+
+@st.composite
+def searches(draw):
+    n, m, d = draw(st.integers(1, 30)), draw(st.integers(2, 400)), draw(st.integers(1, 9))
+    k = draw(st.integers(1, min(m - 1, 25)))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    queries = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    keys = torch.randn(m, d, generator=generator, dtype=torch.float64)
+    exclude = torch.randint(-1, m, (n,), generator=generator)
+    return queries, keys, k, exclude
+
+
+@settings(max_examples=60, deadline=None)
+@given(searches())
+def test_equals_brute_force_on_any_shape(case):
+    queries, keys, k, exclude = case
+    assert nearest(queries, keys, k, exclude).equal(brute_force(queries, keys, k, exclude))
+    assert nearest(queries, keys, k).equal(brute_force(queries, keys, k))
+    assert nearest(keys, None, k).equal(brute_force(keys, None, k))
+
+
+@pytest.mark.parametrize("columns", [17, 320, 1000, 1603])
+def test_two_stage_selection_is_exact(columns):
+    torch.manual_seed(0)
+    scores = torch.stack([torch.randperm(columns).float() for _ in range(50)])
+    scores[0] = torch.arange(columns)  # the smallest lie in neighbouring columns
+    scores[1] = torch.arange(columns).flip(0)  # … and in the rest that fills no block
+    found = scores.gather(1, search._smallest(scores, 10))
+    assert found.equal(torch.arange(10.0).expand(50, -1))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50, 64])
+def test_chunks_change_nothing(monkeypatch, rows):
+    torch.manual_seed(0)
+    features = torch.randn(50, 6)
+    whole = nearest(features, None, 5)
+    monkeypatch.setattr(search, "DISTANCE_BYTES", rows * len(features) * 4)
+    assert nearest(features, None, 5).equal(whole)
+
+
+@pytest.mark.parametrize("offset", [0, 1e2, 1e4])
+def test_far_from_the_origin_float32_still_finds_the_nearest(offset):
+    torch.manual_seed(0)
+    keys = torch.randn(2000, 16) + offset  # rounded to float32 here, once for both
+    found, exact = nearest(keys, None, 10), brute_force(keys, None, 10)
+    assert (found == exact).float().mean() > 0.999
+
+
+def test_autocast_and_gradient_do_not_reach_the_search():
+    torch.manual_seed(0)
+    queries, keys = torch.randn(20, 32, requires_grad=True), torch.randn(500, 32)
+    expected = brute_force(queries.detach(), keys, 10)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert nearest(queries, keys, 10).equal(expected)
+
+
+def test_integer_pixels_and_half_precision_are_compared_in_float32():
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (100, 48), dtype=torch.uint8)
+    assert nearest(pixels, None, 1).equal(brute_force(pixels, None, 1))
+    half = torch.randn(100, 48).bfloat16()
+    assert nearest(half, None, 5).equal(brute_force(half, None, 5))
+
+
+def test_self_is_never_found_even_among_duplicates():
+    features = torch.zeros(40, 3)
+    assert not (nearest(features, None, 20) == torch.arange(40).unsqueeze(1)).any()
+
+
+ROWS = torch.zeros(5, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((ROWS, None, 5), "k=5 must be from 1 to 4"),
+        ((ROWS, None, 0), "k=0 must be from 1 to 4"),
+        ((ROWS, ROWS, 6), "k=6 must be from 1 to 5"),
+        ((ROWS, ROWS, 5, torch.tensor([-1, -1, 2, -1, -1])), "k=5 must be from 1 to 4"),
+        ((ROWS[0], None, 1), r"queries must be of shape \(N, d\)"),
+        ((ROWS[:0], None, 1), r"queries must be of shape .* N >= 1, not \(0, 3\)"),
+        ((ROWS, ROWS[:, :2], 1), r"keys must be of shape \(M, 3\), M >= 1, not \(5, 2\)"),
+        ((ROWS, None, 1, torch.arange(5)), "exclude needs keys"),
+        ((ROWS, ROWS, 1, torch.arange(4)), r"exclude must be int64 of shape \(5,\)"),
+        ((ROWS, ROWS, 1, torch.zeros(5)), "exclude must be int64 .* not torch.float32"),
+        ((ROWS, ROWS, 1, torch.arange(5) + 1), "exclude must lie from -1 to 4, not 1 to 5"),
+        ((ROWS, ROWS, 1, torch.arange(5) - 2), "exclude must lie from -1 to 4, not -2 to 2"),
+    ],
+)
+def test_bad_input_is_one_clear_error(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nearest(*arguments)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf, 1e30])
+def test_values_that_are_not_finite_are_counted_by_row(bad):
+    torch.manual_seed(0)
+    good, broken = torch.randn(8, 3), torch.randn(8, 3)
+    broken[2, 1] = broken[5] = bad
+    with pytest.raises(ValueError, match="keys: 2 of 8 rows hold NaN"):
+        nearest(good, broken, 3)
+    with pytest.raises(ValueError, match="queries: 2 of 8 rows hold NaN"):
+        nearest(broken, good, 3)

@@ -93,7 +93,7 @@ def _open(item: Item) -> Image.Image:
         content = item.content.read_bytes() if isinstance(item.content, Path) else item.content
         return Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.UnidentifiedImageError:
-        raise DataError(f"{item.origin} is no image of a known format") from None
+        raise DataError(f"{item.origin} is broken or no image of a known format") from None
     except Exception as error:  # as above
         raise DataError(f"{item.origin} cannot be read: {error}") from error
 

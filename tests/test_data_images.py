@@ -140,8 +140,8 @@ def test_broken_images_are_named(tmp_path: Path) -> None:
     assert isinstance(whole, bytes)
     cases = {
         "cut.png is broken": whole[: len(whole) // 2],
-        "text.png is no image of a known format": b"hello",
-        "empty.png is no image of a known format": b"",
+        "text.png is broken or no image of a known format": b"hello",
+        "empty.png is broken or no image of a known format": b"",
     }
     for message, content in cases.items():
         file = tmp_path / message.split()[0]
@@ -160,7 +160,7 @@ def test_worker_processes_give_the_same_tensor(monkeypatch: pytest.MonkeyPatch) 
     here = decode(items, None, "x")
     monkeypatch.setattr("cnn2gnn.data.decode.WORKERS_FROM", 1)
     assert torch.equal(decode(items, None, "x"), here)
-    with pytest.raises(DataError, match="the last one is no image"):
+    with pytest.raises(DataError, match="the last one is broken or no image"):
         decode([*items, Item(b"", "the last one")], None, "x")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,11 +16,16 @@ from cnn2gnn.data.splitting import cut, stratified_order
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(torch.tensor)
 
 
-def cut_all(labels: Tensor, **more: object) -> dict[str, Tensor]:
-    given_ = {
-        "validation": 0.1, "test_share": 0.25, "train_images": None, "split_seed": 0, "source": "x",
-    } | more  # fmt: skip
-    return cut(labels, given_.pop("parts", {"train": torch.arange(len(labels))}), **given_)
+def cut_all(labels: Tensor, **more: Any) -> dict[str, Tensor]:
+    options: dict[str, Any] = {
+        "parts": {"train": torch.arange(len(labels))},
+        "validation": 0.1,
+        "test_share": 0.25,
+        "train_images": None,
+        "split_seed": 0,
+        "source": "x",
+    }
+    return cut(labels, **(options | more))
 
 
 @given(LABELS, st.integers(0, 2**31))

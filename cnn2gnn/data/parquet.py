@@ -74,7 +74,8 @@ def _label_column(file: Path, schema: pyarrow.Schema, name: str) -> str:
             f"label_column={name!r} is not in {file}; its columns: {', '.join(schema.names)}"
         )
     kind, is_ = schema.field(name).type, pyarrow.types
-    if not any(test(kind) for test in (is_.is_integer, is_.is_string, is_.is_large_string)):
+    allowed = (is_.is_integer, is_.is_string, is_.is_large_string, is_.is_dictionary)
+    if not any(test(kind) for test in allowed):
         raise DataError(f"label_column={name!r} in {file} must hold integers or text, not {kind}")
     return name
 

@@ -82,7 +82,12 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(config.run.runs_dir) / config.run.run
     metrics = folder / "metrics.json"
     if metrics.is_file():
-        print("\n" + results(json.loads(metrics.read_text())) + "\n")
+        from cnn2gnn.report.tables import accuracy_table
+
+        table = accuracy_table(json.loads(metrics.read_text()))
+        print(
+            f"\n{table.to_string()}\nsorted is an audit, not a result: its batches leak the class\n"
+        )
     page = reports / "report.html"
     print(f"run:    {folder}\nreport: {page if page.is_file() else reports}")
     return 0
@@ -121,42 +126,6 @@ def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
     given = {"runs": ",".join(options.runs), "runs_dir": options.runs_dir}
     return _execute(["04"], given, REPORTS / "-".join(options.runs))
-
-
-def results(metrics: Mapping[str, Any]) -> str:
-    """Return the accuracies of a run's `metrics.json` as a table in plain text."""
-    import pandas
-
-    student, baselines = metrics["student"], metrics["baselines"]
-    models = {
-        f"teacher ({metrics['teacher']['name']})": metrics["teacher"],
-        "stem only, distilled": baselines.get("stem_only"),
-        "graph, undistilled": baselines.get("undistilled"),
-        "graph, distilled": student,
-    }
-    rows = {
-        name: {"parameters": model.get("parameters", student["parameters"]), **_accuracies(model)}
-        for name, model in models.items()
-        if model
-    }
-    table = pandas.DataFrame.from_dict(rows, orient="index")
-    title = f"{metrics['dataset']}, seed {metrics['seed']}: accuracy on the test images"
-    note = "sorted (audit): batches sorted by class, a leak and not a result"
-    text = table.to_string(float_format="{:.4f}".format, na_rep="-")
-    return f"{title}\n{text}\n{note}"
-
-
-def _accuracies(model: Mapping[str, Any]) -> dict[str, float]:
-    """Return one accuracy per protocol; a model without neighbours knows only `alone`."""
-    accuracy = model["accuracy"]
-    if not isinstance(accuracy, Mapping):
-        return {"alone": accuracy}
-    return {
-        "alone": accuracy["alone"],
-        "batch": accuracy["batch"]["mean"],
-        "anchors": accuracy["anchors"],
-        "sorted (audit)": accuracy["sorted"],
-    }
 
 
 def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -126,24 +127,18 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
         os.kill(int(pid.read_text()), 0)
 
 
-def test_the_result_table_names_the_protocols_and_calls_sorted_an_audit():
-    accuracy = {"alone": 0.91, "batch": {"mean": 0.92}, "anchors": 0.94, "sorted": 0.97}
-    text = cli.results(
-        {
-            "dataset": "digits",
-            "seed": 3,
-            "teacher": {"name": "resnet20", "parameters": 270_000, "accuracy": 0.95},
-            "student": {"parameters": 100_000, "accuracy": accuracy},
-            "baselines": {"stem_only": {"parameters": 100_100, "accuracy": 0.905}},
-        }
-    )
-    lines = text.splitlines()
-    assert lines[0].startswith("digits, seed 3") and "audit" in lines[-1]
-    header, *rows = [line.split() for line in lines[1:-1]]
-    assert header == ["parameters", "alone", "batch", "anchors", "sorted", "(audit)"]
-    assert rows[0] == ["teacher", "(resnet20)", "270000", "0.9500", "-", "-", "-"]
-    assert rows[1] == ["stem", "only,", "distilled", "100100", "0.9050", "-", "-", "-"]
-    assert rows[-1][-5:] == ["100000", "0.9100", "0.9200", "0.9400", "0.9700"]
+def test_the_results_of_the_run_are_printed_and_sorted_is_called_an_audit(workplace, capsys):
+    accuracy = {"alone": 0.91, "batch": {"mean": 0.92, "std": 0.0}, "anchors": 0.94, "sorted": 0.97}
+    student = {"parameters": 100_000, "bank_megabytes": 1.0, "accuracy": accuracy}
+    metrics = {"teacher": {"parameters": 270_000, "accuracy": 0.95}, "student": student}
+    (workplace / "runs" / "demo").mkdir(parents=True)
+    path = workplace / "runs" / "demo" / "metrics.json"
+    path.write_text(json.dumps({**metrics, "baselines": {}}))
+    write(workplace / "notebooks" / "01_a.ipynb", parameters=PARAMETERS)
+    assert cli.main(["run", "--notebooks", "01"]) == 0
+    said = capsys.readouterr().out
+    assert "94.00" in said and "sorted is an audit" in said
+    assert said.endswith("run:    runs/demo\nreport: reports/demo\n")
 
 
 def test_data_counts_every_class_and_draws_a_sheet(workplace, capsys):

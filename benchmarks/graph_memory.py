@@ -5,7 +5,7 @@ formula on the dense N x N distance matrix, and ours alone at N = 60,000. Every 
 process of its own on one thread; the peak is that of resident memory (`ru_maxrss`), shown with and
 without what the process held before the first tensor (Python, torch and cnn2gnn imported).
 
-    python benchmarks/graph_memory.py [--repeats 3]
+    python benchmarks/graph_memory.py [--repeats 3]      (with cnn2gnn installed)
 """
 
 from __future__ import annotations

@@ -73,4 +73,4 @@ def _cutout(images: Tensor, indices: Tensor, view: int) -> Tensor:
     top, left = (uniform(indices, size, view, axis)[:, None] - side // 2 for axis in (3, 4))
     rows, columns = ((pixels >= at) & (pixels < at + side) for at in (top, left))  # (B, S)
     hole = rows[:, :, None] & columns[:, None, :]  # (B, S, S)
-    return images.masked_fill(hole[:, None], 0)
+    return images * ~hole[:, None]

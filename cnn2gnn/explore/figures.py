@@ -58,8 +58,8 @@ def map_figure(
     shown = np.asarray(colours.colours, dtype=object)[colours.codes]
     axes.scatter(x[count:], y[count:], s=3, c=shown[count:], alpha=0.25, linewidths=0)
     axes.scatter(x[:count], y[:count], s=9, c=shown[:count], linewidths=0)
-    ends = np.array([[(x[node], y[node]), (x[other], y[other])] for other in neighbours])
-    if len(ends):
+    ends = [[(x[node], y[node]), (x[other], y[other])] for other in neighbours]
+    if ends:
         axes.add_collection(LineCollection(ends, linewidths=_widths(weights), colors=EDGE))
     axes.scatter(x[node], y[node], s=90, facecolors="none", edgecolors=INK, linewidths=1.8)
     for name, colour in zip(colours.names[:12], colours.colours, strict=False):
@@ -75,7 +75,8 @@ def card_figure(card: NodeCard, images: Images) -> Figure:
     columns = 10
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(8.4, 2.3 + 1.15 * rows), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.3, 1.15 * max(rows, 1)])
+    halves = figure.add_gridspec(2, 1, height_ratios=[2.3, 1.15 * max(rows, 1)])
+    top, bottom = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     left, middle = top.subplots(1, 2, width_ratios=[1, 3])
     _image(left, images(card.node))
     left.set_title(
@@ -260,7 +261,7 @@ def ego_figure(
 
 
 def timeline_figure(timelines: Sequence[Timeline], epoch: int | None = None) -> Figure:
-    """Draw how graphs changed: purity, homophily, accuracy and effective neighbours by epoch."""
+    """Draw how graphs changed: purity, homophily, effective neighbours, accuracy by epoch."""
     figure = Figure(figsize=(8.4, 2.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     styles = ("-", "--")
@@ -269,9 +270,8 @@ def timeline_figure(timelines: Sequence[Timeline], epoch: int | None = None) -> 
         for axes, column, colour in (
             (left, "purity", FOR),
             (left, "homophily", "#e69f00"),
-            (middle, "accuracy", MODELS["student"]),
-            (middle, "own_accuracy", MODELS["own"]),
-            (right, "effective_neighbours", FOR),
+            (middle, "effective_neighbours", FOR),
+            (right, "own_accuracy", MODELS["own"]),
         ):
             if column in table:
                 name = f"{column.replace('_', ' ')}, {timeline.name}"
@@ -283,8 +283,8 @@ def timeline_figure(timelines: Sequence[Timeline], epoch: int | None = None) -> 
         axes.tick_params(labelsize=8)
         axes.legend(fontsize=7, frameon=False)
     left.set_ylabel("share of weight, of edges", fontsize=8)
-    middle.set_ylabel("validation accuracy", fontsize=8)
-    right.set_ylabel("neighbours", fontsize=8)
+    middle.set_ylabel("neighbours", fontsize=8)
+    right.set_ylabel("validation accuracy", fontsize=8)
     return figure
 
 

@@ -59,7 +59,6 @@ class RunNodes:
     teacher_logits: Tensor
 
     @classmethod
-    @torch.no_grad()
     def load(cls, run: Run | str | Path) -> RunNodes:
         """Read a finished run.
 
@@ -72,7 +71,7 @@ class RunNodes:
         if run.config.student.graph == "none":
             raise ValueError(f"run {run.folder} has graph='none': there are no edges to explore")
         saved, splits = run.load_nodes(), run.load_splits()
-        student, bank = run.load_student(), run.load_bank()
+        student, bank = run.load_student().requires_grad_(False), run.load_bank()
         own = torch.cat([student.own(part) for part in bank.features.split(5000)])  # (M, classes)
         return cls(
             run=run,
@@ -143,16 +142,14 @@ class RunNodes:
             return None
         teacher = new_teacher(config, self.splits.train)
         load_state(teacher, load_tensors(path)[0], path)
-        return teacher.eval()
+        return teacher.requires_grad_(False).eval()
 
-    @torch.no_grad()
     def teacher_logits_of(self, node: Node) -> Tensor | None:
         """What the teacher says `(C,)`; for bank nodes it is asked, if it still exists."""
         if node.part == TEST:
             return self.teacher_logits[node.index]
         return None if self.teacher is None else self.teacher(self.image(node)[None])[0]
 
-    @torch.no_grad()
     def bank_graph(self, indices: Tensor) -> SparseGraph:
         """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""
         pieces = [

@@ -10,7 +10,6 @@ from cnn2gnn.explore.nodes import TEST, RunNodes
 from cnn2gnn.student import StudentOutput
 
 
-@torch.no_grad()
 def batch_sensitivity(
     nodes: RunNodes, *, batch_size: int = 100, repeats: int = 5, seed: int = 0
 ) -> Tensor:

@@ -17,7 +17,7 @@ class Timeline:
         name: of the run.
         table: one line per epoch (the index): purity, the mean weight on the own class;
             effective_neighbours, the mean of exp(H); homophily, the share of edges within a
-            class; accuracy and own_accuracy of these images, with and without neighbours.
+            class; own_accuracy of these images, without neighbours.
         mixing: class-to-class edge mass per epoch, `(C, C)`.
     """
 
@@ -45,6 +45,5 @@ def _measures(snapshot: dict[str, Tensor]) -> dict[str, float]:
         "purity": (weights * same).sum(1).mean().item(),
         "effective_neighbours": effective_neighbours(weights).mean().item(),
         "homophily": same[weights > 0].float().mean().item(),
-        "accuracy": (snapshot["logits"].argmax(1) == labels).float().mean().item(),
         "own_accuracy": (snapshot["own_logits"].argmax(1) == labels).float().mean().item(),
     }

@@ -55,7 +55,6 @@ class Prediction:
         return int(self.logits.argmax())
 
 
-@torch.no_grad()
 def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction:
     """Predict `node` with the graph changed as `change` says."""
     query = ask(nodes, node, change)
@@ -85,7 +84,6 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     )
 
 
-@torch.no_grad()
 def without_each_edge(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Tensor:
     """Logits `(k, C)` with one more edge removed in each row, in the order of `predict`.
 
@@ -101,7 +99,6 @@ def without_each_edge(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> 
     return logits[::size]  # row 0 of every copy
 
 
-@torch.no_grad()
 def without_each_edge_of(nodes: RunNodes, indices: Tensor) -> Tensor:
     """Logits `(n, k, C)` of the test nodes `indices` `(n,)` with each of their edges removed."""
     graph, k = nodes.graph, nodes.graph.neighbours.shape[1]

@@ -59,8 +59,9 @@ def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirem
 def test_what_is_imported_is_declared(folder, allowed):
     # SparseGraph.pyg() needs PyTorch Geometric only for those who have it.
     known = packages_distributions()
-    # Imported by name in tests, always there beside what brings it: papermill, pytest, jupyterlab.
-    alongside = {"yaml", "tomli", "tomllib", "packaging", "traitlets", "IPython", "ipykernel"}
+    # Parts of what is declared: of matplotlib, jinja2, papermill, pytest, jupyterlab.
+    alongside = {"cycler", "markupsafe", "yaml", "tomli", "tomllib", "packaging"}
+    alongside |= {"traitlets", "IPython", "ipykernel"}
     missing = {
         name
         for name in imported(ROOT / folder) - alongside

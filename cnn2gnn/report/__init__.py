@@ -1,1 +1,7 @@
 """The report: figures, tables and one page of a run, or one comparison of several."""
+
+from __future__ import annotations
+
+from cnn2gnn.report.writing import Report, write_report
+
+__all__ = ["Report", "write_report"]

@@ -1,6 +1,8 @@
 """Figures of training and accuracy: functions of numbers, each returns a matplotlib figure.
 
-A figure shows itself as the last expression of a notebook's cell, without a semicolon.
+A figure shows itself as the last expression of a notebook's cell, without a semicolon. Shares in
+[0, 1] are drawn in %. Where several runs are given, what is drawn is their mean, with bars or bands
+of one standard deviation.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn2gnn.explore.palette import INK, MODELS
+from cnn2gnn.explore.palette import AGAINST, INK, MODELS
 from cnn2gnn.report.style import PAGE, new_figure, styled
 from cnn2gnn.report.tables import STAGES
+
+PROTOCOLS = {"alone": "s", "batch": "^", "anchors": "o"}
 
 
 @styled
@@ -21,8 +25,7 @@ def training_curves(history: list[dict[str, Any]]) -> Figure:
     """Training loss and validation accuracy per epoch, one colour a stage.
 
     Args:
-        history: rows as of `Run.history()`; the rows of several runs in one list are drawn as
-            their mean with a band of one standard deviation.
+        history: rows as of `Run.history()`, of one run or of several in one list.
 
     Raises:
         ValueError: there are no rows.
@@ -57,3 +60,91 @@ def _line(axes: Axes, rows: pd.DataFrame, column: str, unit: float, **look: Any)
     if std.notna().any():
         band = (epochs, mean - std, mean + std)
         axes.fill_between(*band, color=look["color"], alpha=0.15, linewidth=0)
+
+
+@styled
+def accuracies(measured: pd.DataFrame) -> Figure:
+    """Test accuracy of every model under every honest protocol, each run a faint mark.
+
+    Args:
+        measured: as of `tables.measured_accuracies`.
+    """
+    honest = measured[measured["protocol"].isin(PROTOCOLS)]
+    present = [stage for stage in STAGES if stage in set(honest["model"])]
+    figure = new_figure(height=0.8 + 0.4 * len(present))
+    axes = figure.add_subplot()
+    for row, stage in enumerate(present):
+        for offset, (protocol, marker) in zip((-0.2, 0, 0.2), PROTOCOLS.items(), strict=True):
+            shown = honest[(honest["model"] == stage) & (honest["protocol"] == protocol)]
+            if shown.empty:
+                continue
+            values, place = 100 * shown["accuracy"], row + offset
+            spread = values.std() if len(values) > 1 else 100 * shown["std"].iloc[0]
+            axes.plot(values, [place] * len(values), marker, color=MODELS[stage], alpha=0.3)
+            error = None if pd.isna(spread) else spread
+            look: dict[str, Any] = {
+                "fmt": marker,
+                "color": MODELS[stage],
+                "capsize": 2,
+                "linewidth": 0.8,
+            }
+            axes.errorbar(values.mean(), place, xerr=error, **look)
+    for protocol, marker in PROTOCOLS.items():
+        axes.plot([], [], marker, color=INK, label=protocol)
+    axes.set_yticks(range(len(present)), [STAGES[stage] for stage in present])
+    axes.set_ylim(len(present) - 0.5, -0.5)
+    axes.set_xlabel("test accuracy [%]")
+    axes.grid(axis="x", alpha=0.3, linewidth=0.5)
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def accuracy_by_batch_size(sizes: pd.DataFrame, alone: float, anchors: float) -> Figure:
+    """Accuracy in shuffled batches against their size, between the protocols without batches.
+
+    Args:
+        sizes: as of `measures.batch_sizes`; runs are told apart by a column `run`.
+        alone, anchors: accuracies in [0, 1].
+    """
+    figure = new_figure()
+    axes = figure.add_subplot()
+    _over_sizes(axes, sizes, "shuffled", color=MODELS["student"], marker="o", label="batch")
+    axes.axhline(100 * anchors, color=MODELS["student"], ls="--", label="anchors")
+    axes.axhline(100 * alone, color=MODELS["own"], ls=":", label="alone")
+    _finish_sizes(figure, axes)
+    return figure
+
+
+@styled
+def audit(sizes: pd.DataFrame) -> Figure:
+    """What sorting the test images by class would feign: an audit of the leak, never a result.
+
+    Args:
+        sizes: as of `measures.batch_sizes`; runs are told apart by a column `run`.
+    """
+    figure = new_figure()
+    axes = figure.add_subplot()
+    _over_sizes(axes, sizes, "sorted", color=AGAINST, marker="x", ls="--", label="sorted (audit)")
+    _over_sizes(axes, sizes, "shuffled", color=MODELS["student"], marker="o", label="shuffled")
+    _finish_sizes(figure, axes)
+    axes.set_title("audit: sorted batches leak labels, no result", color=AGAINST)
+    return figure
+
+
+def _over_sizes(axes: Axes, sizes: pd.DataFrame, order: str, **look: Any) -> None:
+    shown = sizes[sizes["order"] == order]
+    runs = 100 * shown.groupby(["batch_size", "run"])["accuracy"].mean()
+    spread = runs.groupby("batch_size").std()  # over runs; of one run, over its reshuffles
+    if spread.isna().all():
+        spread = 100 * shown.groupby("batch_size")["accuracy"].std()
+    mean = runs.groupby("batch_size").mean()
+    axes.errorbar(mean.index, mean, yerr=spread.fillna(0), capsize=2, **look)
+
+
+def _finish_sizes(figure: Figure, axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("batch size [images]")
+    axes.set_ylabel("test accuracy [%]")
+    figure.legend(loc="outside upper center", ncols=3)

@@ -1,12 +1,17 @@
-"""Tables of a run or of several, as pandas frames."""
+"""Tables of a run or of several: numbers in tidy frames, and text for people.
+
+A tidy frame has one row a measurement and names, in columns `run` and `source`, where it is from.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+from cnn2gnn.report.results import Results
 
 # how the stages of a run are called where people read
 STAGES = {
@@ -15,11 +20,17 @@ STAGES = {
     "undistilled": "undistilled graph student",
     "student": "graph student",
 }
+COLUMNS = {
+    "alone": "alone",
+    "batch": "batch (mean ± std)",
+    "anchors": "anchors",
+    "sorted": "sorted (audit)",
+}
 NONE = "–"
 
 
 def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Test accuracies in % under every protocol, one row a model.
+    """Test accuracies in % under every protocol, one row a model, as text.
 
     Args:
         metrics: content of one `metrics.json`, or of several that differ in their seed: then every
@@ -27,8 +38,11 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
             over the reshuffles.
 
     Returns:
-        Rows teacher, stem-only + KD, undistilled graph student, graph student; columns parameters,
-        bank MB, alone, batch (mean ± std), anchors and sorted (audit), as text.
+        Rows teacher, stem-only + KD, undistilled graph student, graph student, as far as they
+        exist; columns parameters, bank MB, alone, batch (mean ± std), anchors, sorted (audit).
+
+    Raises:
+        ValueError: there are no metrics.
     """
     runs = [metrics] if isinstance(metrics, Mapping) else list(metrics)
     if not runs:
@@ -43,8 +57,8 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
     return table
 
 
-def _model(run: Mapping[str, Any], stage: str) -> Mapping[str, Any] | None:
-    """One model of a run: `parameters`, `bank_megabytes` and its accuracies by protocol."""
+def _model(run: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
+    """One model of a run: parameters, bank and accuracies by protocol."""
     model = run.get(stage) or run["baselines"].get(stage)
     if model is None:
         return None
@@ -54,39 +68,124 @@ def _model(run: Mapping[str, Any], stage: str) -> Mapping[str, Any] | None:
         "parameters": model["parameters"],
         # the undistilled student has the same stem and images, hence a bank of the same size
         "bank_megabytes": run["student"]["bank_megabytes"] if with_graph else None,
-        **(accuracy if with_graph else {"alone": accuracy}),
+        "accuracy": dict(accuracy) if with_graph else {"alone": accuracy},
     }
 
 
-def _row(models: list[Mapping[str, Any]]) -> dict[str, str]:
-    first = models[0]
-    megabytes, batch = first["bank_megabytes"], first.get("batch")
+def _row(models: list[dict[str, Any]]) -> dict[str, str]:
+    megabytes = models[0]["bank_megabytes"]
     row = {
-        "parameters": f"{first['parameters']:,}",
+        "parameters": f"{models[0]['parameters']:,}",
         "bank MB": NONE if megabytes is None else f"{megabytes:.1f}",
-        "alone": _over_runs(models, "alone"),
-        "batch (mean ± std)": NONE,
-        "anchors": _over_runs(models, "anchors"),
-        "sorted (audit)": _over_runs(models, "sorted"),
     }
-    if batch is not None:
-        means = [model["batch"]["mean"] for model in models]
-        one = plus_minus(batch["mean"], batch["std"])
-        row["batch (mean ± std)"] = one if len(models) == 1 else _mean_std(means)
+    for protocol, column in COLUMNS.items():
+        values = [m["accuracy"][protocol] for m in models if protocol in m["accuracy"]]
+        if values and protocol == "batch":
+            if len(values) == 1:
+                row[column] = plus_minus(100 * values[0]["mean"], 100 * values[0]["std"])
+                continue
+            values = [value["mean"] for value in values]
+        row[column] = mean_std([100 * value for value in values])
     return row
 
 
-def _over_runs(models: list[Mapping[str, Any]], protocol: str) -> str:
-    values = [model[protocol] for model in models if protocol in model]
-    return _mean_std(values) if values else NONE
+def measured_accuracies(results: Sequence[Results]) -> pd.DataFrame:
+    """The accuracies of `metrics.json`, tidy.
+
+    Returns:
+        Columns run, seed, model, protocol (the last one `sorted (audit)`), accuracy and, for
+        `batch`, std over the reshuffles (both in [0, 1]), source.
+    """
+    rows = []
+    for result in results:
+        for stage in STAGES:
+            model = _model(result.metrics, stage)
+            for protocol, value in (model or {"accuracy": {}})["accuracy"].items():
+                spread = value["std"] if protocol == "batch" else None
+                rows.append(
+                    {
+                        "run": result.name,
+                        "seed": result.seed,
+                        "model": stage,
+                        "protocol": "sorted (audit)" if protocol == "sorted" else protocol,
+                        "accuracy": value["mean"] if protocol == "batch" else value,
+                        "std": spread,
+                        "source": result.source("metrics.json"),
+                    }
+                )
+    return pd.DataFrame(rows).astype({"std": float})
 
 
-def _mean_std(values: Sequence[float]) -> str:
+def differences(measured: pd.DataFrame) -> pd.DataFrame:
+    """The graph student under `anchors` minus each other model, in points, paired by run.
+
+    Args:
+        measured: as of `measured_accuracies`.
+
+    Returns:
+        Columns run, against, points, source. A loss is negative.
+    """
+    best = {"teacher": "alone", "stem_only": "alone", "undistilled": "anchors", "student": "alone"}
+    by_run = measured.set_index(["model", "protocol", "run"])["accuracy"].sort_index()
+    rows = []
+    for model, protocol in best.items():
+        if (model, protocol) in by_run.index and ("student", "anchors") in by_run.index:
+            points = 100 * (by_run["student", "anchors"] - by_run[model, protocol])
+            name = "graph student, alone" if model == "student" else STAGES[model]
+            rows += [
+                {"run": run, "against": name, "points": value} for run, value in points.items()
+            ]
+    sources = measured.groupby("run")["source"].first()
+    table = pd.DataFrame(rows, columns=["run", "against", "points"])
+    return table.assign(source=table["run"].map(sources))
+
+
+def tidy(
+    results: Sequence[Results], measure: Callable[[Results], pd.DataFrame], *files: str
+) -> pd.DataFrame:
+    """Apply a measure to every run, and note the run and the files of it that were read."""
+    return pd.concat(
+        [measure(r).assign(run=r.name, source=r.source(*files)) for r in results],
+        ignore_index=True,
+    )
+
+
+def over_runs(table: pd.DataFrame, key: str, shares: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a value of `key`, as text: mean ± standard deviation over the runs of a tidy frame.
+
+    Args:
+        shares: columns in [0, 1] that are shown in %.
+    """
+    values = table.drop(columns=["run", "source"])
+    units = {name: 100.0 if name in shares else 1.0 for name in values.columns if name != key}
+    rows = {
+        name: {
+            f"{column} [%]" if column in shares else column: mean_std(list(group[column] * unit))
+            for column, unit in units.items()
+        }
+        for name, group in values.groupby(key, sort=False)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(key)
+
+
+def mean_std(values: Sequence[float]) -> str:
+    """One value, or mean ± standard deviation of several, as text; – for none."""
+    if not values:
+        return NONE
     if len(values) == 1:
-        return f"{100 * values[0]:.2f}"
+        return number(values[0])
     return plus_minus(statistics.fmean(values), statistics.stdev(values))
 
 
 def plus_minus(mean: float, std: float) -> str:
-    """Fractions in [0, 1] as `mean ± std` in %."""
-    return f"{100 * mean:.2f} ± {100 * std:.2f}"
+    """Mean and deviation as text, both to two decimals."""
+    return f"{mean:.2f} ± {std:.2f}"
+
+
+def number(value: float) -> str:
+    """A number as text: whole ones with thousands separated, others to two decimals or digits."""
+    if pd.isna(value):
+        return NONE
+    if float(value).is_integer() and not isinstance(value, float):
+        return f"{value:,}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"

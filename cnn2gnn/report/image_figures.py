@@ -1,0 +1,73 @@
+"""Images with the neighbours that the student chose for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cnn2gnn.explore.nodes import BANK, TEST, Node, RunNodes
+from cnn2gnn.explore.palette import CORRECT, INK, WRONG
+from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
+
+NEIGHBOURS = 6
+_LONGEST = 14  # letters of a class name that fit above a thumbnail
+
+
+@styled
+def neighbour_sheet(nodes: RunNodes, chosen: Sequence[int]) -> Figure:
+    """One test image a row: what is said of it, the image, and its heaviest neighbours.
+
+    A frame tells whether a neighbour is of the image's class (blue) or not (vermilion, dashed).
+
+    Args:
+        chosen: indices of test images.
+    """
+    figure = new_figure(PAGE, 0.98 * len(chosen))
+    ratios = [1.7, *[1] * (1 + NEIGHBOURS)]
+    grid = figure.subplots(len(chosen), 2 + NEIGHBOURS, squeeze=False, width_ratios=ratios)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, index in zip(grid, chosen, strict=True):
+        row[0].text(0, 0.5, describe(nodes, index), va="center", fontsize=SMALLEST)
+        _thumbnail(row[1], nodes.image(Node(TEST, index)), INK, "-")
+        label = nodes.labels[TEST][index]
+        heaviest = nodes.graph.weights[index].argsort(descending=True)[:NEIGHBOURS].tolist()
+        for axes, slot in zip(row[2:], heaviest, strict=False):
+            neighbour = int(nodes.graph.neighbours[index, slot])
+            same = bool(nodes.labels[BANK][neighbour] == label)
+            frame = (CORRECT, "-") if same else (WRONG, "--")
+            _thumbnail(axes, nodes.image(Node(BANK, neighbour)), *frame)
+            name = _short(nodes.classes[nodes.labels[BANK][neighbour]])
+            axes.set_title(f"{name}\n{nodes.graph.weights[index, slot]:.2f}", fontsize=SMALLEST)
+    return figure
+
+
+def describe(nodes: RunNodes, index: int) -> str:
+    """Three lines on a test image: its class, what the student says with and without neighbours."""
+    classes, label = nodes.classes, int(nodes.labels[TEST][index])
+
+    def said(logits: Tensor) -> str:
+        probability, predicted = logits.softmax(0).max(0)
+        return f"{_short(classes[predicted])} {100 * probability:.0f} %"
+
+    return (
+        f"test {index}: {_short(classes[label])}\n"
+        f"graph: {said(nodes.logits[index])}\n"
+        f"alone: {said(nodes.own_logits[TEST][index])}"
+    )
+
+
+def _thumbnail(axes: Axes, image: Tensor, colour: str, style: str) -> None:
+    pixels = image.permute(1, 2, 0)  # (H, W, C)
+    axes.imshow(torch.squeeze(pixels, 2).numpy(), cmap="gray", vmin=0, vmax=255)
+    axes.set_axis_on()
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=colour, linestyle=style, linewidth=1.5)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

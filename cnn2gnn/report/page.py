@@ -1,0 +1,89 @@
+"""One page without any file beside it, and the files of its figures and tables."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from cnn2gnn.files import replacing
+from cnn2gnn.report.sections import Exhibit, Section
+
+FORMATS = ("png", "svg", "pdf")
+_DPI = 300
+# the same figure is the same file, on any day
+_UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
+    """Write every figure as png, svg and pdf."""
+    for exhibit in exhibits:
+        if isinstance(exhibit.content, Figure):
+            for kind in FORMATS:
+                with replacing(folder / f"{exhibit.name}.{kind}") as path:
+                    path.write_bytes(drawn(exhibit.content, kind))
+
+
+def write_tables(exhibits: Sequence[Exhibit], folder: Path) -> None:
+    """Write every table: all its numbers as csv, and as people read it as tex (booktabs)."""
+    for exhibit in exhibits:
+        if isinstance(exhibit.content, pd.DataFrame):
+            numbers = exhibit.numbers if exhibit.numbers is not None else exhibit.content
+            with replacing(folder / f"{exhibit.name}.csv") as path:
+                numbers.to_csv(path, index=False)
+            with replacing(folder / f"{exhibit.name}.tex") as path:
+                path.write_text(_tex(exhibit), encoding="utf-8")
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a png, svg or pdf file."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "cnn2gnn"}):
+        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_UNDATED[kind])
+    return buffer.getvalue()
+
+
+def _tex(exhibit: Exhibit) -> str:
+    assert isinstance(exhibit.content, pd.DataFrame)
+    table = exhibit.content.rename_axis(columns=None).rename_axis(index=None)
+    # to_latex escapes cells and headings, but not captions
+    caption = f"{exhibit.caption} Source: {exhibit.source}"
+    for letter in "\\&%$#_{}~^":
+        caption = caption.replace(letter, "\\" + letter if letter not in "\\~^" else " ")
+    return table.to_latex(caption=caption, label=f"tab:{exhibit.name}", escape=True)
+
+
+def render_page(title: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
+    """Return the whole report as one HTML page."""
+    return _template("page.html.j2").render(title=title, facts=facts, sections=sections)
+
+
+def render_section(section: Section) -> str:
+    """Return one section as a piece of HTML."""
+    return _template("section.html.j2").render(section=section)
+
+
+def _template(name: str) -> Any:
+    loader = PackageLoader("cnn2gnn.report", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters["figure"] = _image
+    environment.filters["table"] = _table
+    environment.tests["figure"] = lambda content: isinstance(content, Figure)
+    return environment.get_template(name)
+
+
+def _image(figure: Figure) -> str:
+    data = base64.b64encode(drawn(figure, "svg")).decode()
+    return f"data:image/svg+xml;base64,{data}"
+
+
+def _table(table: pd.DataFrame) -> Markup:
+    return Markup(table.rename_axis(columns=None).to_html(border=0, classes="numbers"))

@@ -1,0 +1,104 @@
+"""What finished runs left behind, and which of them may be averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cnn2gnn.data import Splits
+from cnn2gnn.explore.nodes import RunNodes
+from cnn2gnn.runs import Run
+
+SEEDS = ("seed", "teacher_seed", "split_seed")
+# where a run lies and what it ran on: no part of what was tried
+_PLACE = ("run", "runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run.
+
+    Attributes:
+        metrics: content of `metrics.json`.
+        tensors: the test nodes under protocol anchors, content of `nodes.safetensors`.
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, run: Run | str | Path) -> Results:
+        """Read a run.
+
+        Raises:
+            FileNotFoundError: there is no run, or it has not finished.
+        """
+        run = run if isinstance(run, Run) else Run.open(run)
+        return cls(run, run.metrics(), run.load_nodes())
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.folder.name
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.metrics["seed"]
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the student learned a graph."""
+        return "weights" in self.tensors
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The run's images."""
+        return self.run.load_splits()
+
+    @cached_property
+    def nodes(self) -> RunNodes:
+        """Student, bank and graph of a run with a graph."""
+        return RunNodes.load(self.run)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.splits.test.classes
+
+    def source(self, *files: str) -> str:
+        """Name files of the run, as in `runs/demo/metrics.json`."""
+        folder = Path(self.run.folder.parent.name, self.name)
+        return ", ".join((folder / file).as_posix() for file in files)
+
+    def choices(self) -> dict[str, Any]:
+        """The parameters that make a configuration: all but seeds and places."""
+        parameters = self.run.config.parameters()
+        return {n: v for n, v in parameters.items() if n not in (*SEEDS, *_PLACE)}
+
+
+def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:
+    """Group runs that differ in nothing but their seeds; only those may be averaged.
+
+    Returns:
+        The groups, by the parameters in which they differ from one another (`k=10, scope=batch`);
+        a single group is called by an empty string.
+    """
+    groups: list[list[Results]] = []
+    for result in results:
+        for group in groups:
+            if group[0].choices() == result.choices():
+                group.append(result)
+                break
+        else:
+            groups.append([result])
+    choices = [group[0].choices() for group in groups]
+    differing = [name for name in choices[0] if len({repr(c[name]) for c in choices}) > 1]
+    names = [", ".join(f"{name}={c[name]}" for name in differing) for c in choices]
+    return dict(zip(names, groups, strict=True))

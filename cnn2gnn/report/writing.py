@@ -1,0 +1,97 @@
+"""From runs to a folder of figures and tables and one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cnn2gnn.files import replacing
+from cnn2gnn.report.page import render_page, write_figures, write_tables
+from cnn2gnn.report.results import Results, configurations
+from cnn2gnn.report.sections import Section, sections
+from cnn2gnn.runs import Run
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of some runs. `report["Accuracy"]` is a section, which a notebook shows.
+
+    Runs that differ in their seeds alone are averaged; others have their sections one after the
+    other, under names that tell in what they differ.
+    """
+
+    title: str
+    facts: dict[str, str]
+    sections: tuple[Section, ...]
+
+    @classmethod
+    def build(cls, runs: Sequence[Run | str | Path]) -> Report:
+        """Read finished runs and compute everything; nothing is written but the run's UMAP.
+
+        Raises:
+            ValueError: there are no runs, or one is given twice.
+            FileNotFoundError: there is no such run, or it has not finished.
+        """
+        results = [Results.read(run) for run in runs]
+        folders = [result.run.folder.resolve() for result in results]
+        if not results or len({*folders}) < len(folders):
+            names = ", ".join(result.name for result in results)
+            raise ValueError(f"runs=[{names}] must be at least one run, and each only once")
+        groups = configurations(results)
+        parts: list[Section] = []
+        for place, (name, group) in enumerate(groups.items()):
+            for section in sections(group):
+                parts.append(section if not name else _named(section, name, "abcdefghij"[place]))
+        title = "Report of " + ", ".join(result.name for result in results)
+        return cls(title, _facts(results), tuple(parts))
+
+    def __getitem__(self, title: str) -> Section:
+        found = [section for section in self.sections if section.title == title]
+        if not found:
+            titles = ", ".join(section.title for section in self.sections)
+            raise KeyError(f"no section {title!r}; there are {titles}")
+        return found[0]
+
+    def write(self, out: str | Path) -> Path:
+        """Write `figures/`, `tables/` and `report.html` into a folder; return the page's path."""
+        out = Path(out)
+        page = render_page(self.title, self.facts, self.sections)
+        exhibits = [exhibit for section in self.sections for exhibit in section.exhibits]
+        write_figures(exhibits, out / "figures")
+        write_tables(exhibits, out / "tables")
+        with replacing(out / "report.html") as path:
+            path.write_text(page, encoding="utf-8")
+        return out / "report.html"
+
+
+def write_report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
+    """Write the report of one run, or one comparison of several; return the page's path.
+
+    Raises:
+        ValueError, FileNotFoundError: see `Report.build`; nothing is written then.
+    """
+    return Report.build(runs).write(out)
+
+
+def _named(section: Section, configuration: str, prefix: str) -> Section:
+    """A section of one configuration among several."""
+    exhibits = tuple(replace(e, name=f"{prefix}_{e.name}") for e in section.exhibits)
+    return replace(section, title=f"{section.title}, {configuration}", exhibits=exhibits)
+
+
+def _facts(results: Sequence[Results]) -> dict[str, str]:
+    """What stands below the title, from `metrics.json` and `config.json`."""
+    first = results[0]
+    config = json.loads((first.run.folder / "config.json").read_text())
+    counts = first.metrics["images"]
+    return {
+        "data": f"{first.metrics['dataset']}, {len(first.classes)} classes; "
+        + ", ".join(f"{count:,} {name}" for name, count in counts.items()),
+        "runs": ", ".join(f"{r.name} (seed {r.seed})" for r in results),
+        "protocol": first.metrics["protocol"],
+        "made with": ", ".join(f"{name} {v}" for name, v in config["versions"].items())
+        + (f", commit {config['git_commit']}" if config["git_commit"] else ""),
+        "source": first.source("metrics.json", "config.json"),
+    }

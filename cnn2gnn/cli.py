@@ -124,6 +124,10 @@ def data(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
+    from cnn2gnn.runs import Run
+
+    for name in options.runs:
+        Run.open(Path(options.runs_dir) / name).metrics()  # raises where a run is not finished
     given = {"runs": ",".join(options.runs), "runs_dir": options.runs_dir}
     return _execute(["04"], given, REPORTS / "-".join(options.runs))
 

@@ -75,6 +75,8 @@ def test_run_gives_each_notebook_its_parameters_typed_and_writes_it_to_the_repor
         ("data", "the following arguments are required: NAME"),
         ("data digits --epochs 3", "unknown argument --epochs"),
         ("data digits --validation 0.9", "validation=0.9 must be from 0.01 to 0.5"),
+        ("report nothing", "no run in runs/nothing"),
+        ("report", "the following arguments are required: RUN"),
         ("plot", "invalid choice: 'plot'"),
     ],
 )
@@ -87,6 +89,19 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(workplace, capsys, argu
     assert code == 2
     assert message in errors(capsys)
     assert [path.name for path in workplace.iterdir()] == ["notebooks"]
+
+
+def test_report_gives_its_runs_to_notebook_04(workplace):
+    for name in ("a", "b"):
+        folder = workplace / "results" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"parameters": {}}')
+        (folder / "metrics.json").write_text("{}")
+    check = "assert (runs, runs_dir) == ('a,b', 'results')"
+    names = "runs: str = 'demo'\nruns_dir: str = 'runs'"
+    write(workplace / "notebooks" / "04_report.ipynb", check, parameters=names)
+    assert cli.main(["report", "a", "b", "--runs-dir", "results"]) == 0
+    assert (workplace / "reports/a-b/04_report.ipynb").exists()
 
 
 def test_a_failing_notebook_stops_the_run_and_says_where_to_look(workplace, capsys):

@@ -1,0 +1,54 @@
+"""The two widgets that ipywidgets lacks: a strip of clickable neighbours, a clickable matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+_HERE = Path(__file__).parent
+
+
+class NeighbourStrip(anywidget.AnyWidget):
+    """Thumbnails of neighbours with a switch and bars each.
+
+    Attributes:
+        items: one dictionary per neighbour: image (data URI), title, caption, text, frame
+            (colour), on, and bars of {length from −1 to 1, colour, text}.
+        action: the last click: {kind: "walk" or "switch", position, on, count}.
+    """
+
+    _esm = _HERE / "strip.js"
+    _css = """
+    .cnn2gnn-strip {display: flex; flex-wrap: wrap; gap: 6px;}
+    .cnn2gnn-neighbour {width: 74px; font-size: 11px; line-height: 1.35;}
+    .cnn2gnn-neighbour.off {opacity: 0.35;}
+    .cnn2gnn-neighbour img {width: 62px; height: 62px; object-fit: contain; cursor: pointer;
+      border: 3px solid; image-rendering: pixelated;}
+    .cnn2gnn-neighbour label {display: flex; align-items: center; gap: 2px; cursor: pointer;}
+    .cnn2gnn-neighbour input {margin: 0;}
+    .cnn2gnn-bar {position: relative; height: 6px; margin-top: 2px; background: linear-gradient(
+      90deg, #eee 49.5%, #333 49.5%, #333 50.5%, #eee 50.5%);}
+    .cnn2gnn-bar div {position: absolute; top: 0; bottom: 0;}
+    """
+
+    items: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    action = traitlets.Dict().tag(sync=True)
+
+
+class ClickableMatrix(anywidget.AnyWidget):
+    """A square matrix; a click on a cell sets `cell` to [row, column].
+
+    Attributes:
+        names: of rows and columns; colours, texts: one per cell.
+    """
+
+    _esm = _HERE / "matrix.js"
+    _css = ".cnn2gnn-matrix {cursor: pointer;}"
+
+    names: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    colours: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    texts: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    cell: traitlets.List[Any] = traitlets.List().tag(sync=True)

@@ -1,0 +1,65 @@
+"""The figures of a state by name: what a headless run shows, and what can be exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from cnn2gnn.explore import figures
+from cnn2gnn.explore.nodes import BANK, TEST, Node
+from cnn2gnn.explore.state import ExplorerState
+
+
+def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[], Figure]]:
+    """Return what draws each figure of the present state.
+
+    Args:
+        colour: of the map; see `colouring`.
+    """
+    nodes = state.nodes
+    label = nodes.label(state.selected)
+
+    def the_map() -> Figure:
+        prediction = state.edited()
+        on = prediction.weights > 0
+        ends = [n for n, there in zip(prediction.neighbours, on.tolist(), strict=True) if there]
+        return figures.map_figure(
+            state.places,
+            state.colours(colour),
+            len(nodes),
+            node=nodes.row(state.selected),
+            neighbours=[nodes.row(node) for node in ends],
+            weights=prediction.weights[on],
+            title=f"{state.projection.upper()} of the features, coloured by {colour}",
+        )
+
+    def evidence() -> Figure:
+        prediction = state.edited()
+        names = [f"{node} ({nodes.classes[nodes.label(node)]})" for node in prediction.neighbours]
+        return figures.evidence_figure(prediction, nodes.classes, label, names)
+
+    def same_class(node: Node) -> bool:
+        return nodes.label(node) == label
+
+    timelines = [timeline for timeline in (state.timeline, state.other) if timeline]
+    drawn: dict[str, Callable[[], Figure]] = {
+        "map": the_map,
+        "node": lambda: figures.card_figure(state.card(), nodes.image),
+        "evidence": evidence,
+        "what if": lambda: figures.change_figure(
+            state.original(), state.edited(), nodes.classes, label
+        ),
+        "ranking": lambda: figures.ranking_figure(state.edge_ranking()),
+        "matrix": lambda: figures.matrix_figure(state.edges.mixing, nodes.classes),
+        "adjacency": lambda: figures.adjacency_figure(
+            nodes.graph.neighbours, nodes.graph.weights, nodes.labels[TEST], nodes.labels[BANK]
+        ),
+        "wrong-class edges": lambda: figures.pairs_figure(
+            state.edges.between_classes(), nodes.image
+        ),
+        "ego graph": lambda: figures.ego_figure(state.ego(2), nodes.image, same_class),
+    }
+    if state.timeline.epochs:
+        drawn["time"] = lambda: figures.timeline_figure(timelines)
+    return drawn

@@ -26,7 +26,7 @@ def neighbour_sheet(nodes: RunNodes, chosen: Sequence[int]) -> Figure:
     Args:
         chosen: indices of test images.
     """
-    figure = new_figure(PAGE, 0.98 * len(chosen))
+    figure = new_figure(PAGE, 0.87 * len(chosen))
     ratios = [1.7, *[1] * (1 + NEIGHBOURS)]
     grid = figure.subplots(len(chosen), 2 + NEIGHBOURS, squeeze=False, width_ratios=ratios)
     for axes in grid.flat:
@@ -52,7 +52,7 @@ def describe(nodes: RunNodes, index: int) -> str:
 
     def said(logits: Tensor) -> str:
         probability, predicted = logits.softmax(0).max(0)
-        return f"{_short(classes[predicted])} {100 * probability:.0f} %"
+        return f"{_short(classes[predicted])} ({100 * probability:.0f} %)"
 
     return (
         f"test {index}: {_short(classes[label])}\n"

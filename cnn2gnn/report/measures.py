@@ -88,10 +88,10 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
         "purity (weight within the class)": purity(graph, labels, bank_labels).mean().item(),
         "purity expected by chance": _chance(labels, bank_labels),
         "gate, mean": nodes.gate.mean().item(),
-        "bank nodes never looked at": (looked_at == 0).float().mean().item(),
-        "in-degree of the largest hub": looked_at.max().item(),
-        "images right only with the graph": (right & ~own_right).sum().item(),
-        "images wrong only with the graph": (~right & own_right).sum().item(),
+        "bank nodes never looked at [%]": 100 * _share(looked_at == 0),
+        "in-degree of the largest hub [edges]": int(looked_at.max()),
+        "images right only with the graph": int((right & ~own_right).sum()),
+        "images wrong only with the graph": int((~right & own_right).sum()),
     }
     return pd.DataFrame({"measure": list(values), "value": list(values.values())}, dtype=object)
 

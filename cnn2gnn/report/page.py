@@ -19,8 +19,14 @@ from cnn2gnn.report.sections import Exhibit, Section
 
 FORMATS = ("png", "svg", "pdf")
 _DPI = 300
+# pdf: text that can be searched and edited; svg: the same letters wherever it is shown
+_SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "cnn2gnn"}
 # the same figure is the same file, on any day
-_UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_UNDATED: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
 
 def write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
@@ -45,20 +51,24 @@ def write_tables(exhibits: Sequence[Exhibit], folder: Path) -> None:
 
 def drawn(figure: Figure, kind: str) -> bytes:
     """Return a figure as a png, svg or pdf file."""
+    if figure.get_layout_engine() is not None:  # laid out once for all formats
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "cnn2gnn"}):
+    with rc_context(_SAVING):
         figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_UNDATED[kind])
     return buffer.getvalue()
 
 
 def _tex(exhibit: Exhibit) -> str:
     assert isinstance(exhibit.content, pd.DataFrame)
-    table = exhibit.content.rename_axis(columns=None).rename_axis(index=None)
     # to_latex escapes cells and headings, but not captions
     caption = f"{exhibit.caption} Source: {exhibit.source}"
     for letter in "\\&%$#_{}~^":
         caption = caption.replace(letter, "\\" + letter if letter not in "\\~^" else " ")
-    return table.to_latex(caption=caption, label=f"tab:{exhibit.name}", escape=True)
+    return _flat(exhibit.content).to_latex(
+        index=False, caption=caption, label=f"tab:{exhibit.name}", escape=True
+    )
 
 
 def render_page(title: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
@@ -86,4 +96,9 @@ def _image(figure: Figure) -> str:
 
 
 def _table(table: pd.DataFrame) -> Markup:
-    return Markup(table.rename_axis(columns=None).to_html(border=0, classes="numbers"))
+    return Markup(_flat(table).to_html(index=False, border=0, classes="numbers"))
+
+
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
+    """The index as first column, so that its heading stands among the others."""
+    return table.rename_axis(columns=None, index=table.index.name or "model").reset_index()

@@ -109,7 +109,7 @@ def teacher_agreement(agreements: pd.DataFrame) -> Figure:
         ink = INK if part == "both" else "white"
         right.bar_label(bars, texts, label_type="center", color=ink, fontsize=SMALLEST)
         left += share
-    right.set_xlabel("right: share of test images [%]")
+    right.set_xlabel("who is right [% of test images]")
     right.set_xlim(0, 100)
     colours = [MODELS[model] for model in students.index]
     bars = apart.barh(names, students["kl"], color=colours)

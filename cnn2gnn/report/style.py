@@ -33,8 +33,6 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 3.5,
     "legend.frameon": False,
     "axes.prop_cycle": cycler(color=[INK]),
-    "svg.fonttype": "none",  # text stays text: it can be searched and edited
-    "pdf.fonttype": 42,
 }
 
 # A decorator: figures take their style when they are made, whatever the reader's own settings are.

@@ -157,10 +157,10 @@ def over_runs(table: pd.DataFrame, key: str, shares: Sequence[str] = ()) -> pd.D
         shares: columns in [0, 1] that are shown in %.
     """
     values = table.drop(columns=["run", "source"])
-    units = {name: 100.0 if name in shares else 1.0 for name in values.columns if name != key}
+    units = {name: 100 if name in shares else 1 for name in values.columns if name != key}
     rows = {
         name: {
-            f"{column} [%]" if column in shares else column: mean_std(list(group[column] * unit))
+            heading(column, "%" if column in shares else None): mean_std(list(group[column] * unit))
             for column, unit in units.items()
         }
         for name, group in values.groupby(key, sort=False)
@@ -168,11 +168,20 @@ def over_runs(table: pd.DataFrame, key: str, shares: Sequence[str] = ()) -> pd.D
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(key)
 
 
+def heading(column: str, unit: str | None) -> str:
+    """A column's name for readers, with its unit."""
+    name = column.replace("_", " ")
+    return f"{name} [{unit}]" if unit else name
+
+
 def mean_std(values: Sequence[float]) -> str:
-    """One value, or mean ± standard deviation of several, as text; – for none."""
+    """One value, or mean ± standard deviation of several, as text; – for none.
+
+    A whole number that is the same in all runs, such as k, has no deviation.
+    """
     if not values:
         return NONE
-    if len(values) == 1:
+    if len(values) == 1 or (isinstance(values[0], int) and len({*values}) == 1):
         return number(values[0])
     return plus_minus(statistics.fmean(values), statistics.stdev(values))
 
@@ -186,6 +195,6 @@ def number(value: float) -> str:
     """A number as text: whole ones with thousands separated, others to two decimals or digits."""
     if pd.isna(value):
         return NONE
-    if float(value).is_integer() and not isinstance(value, float):
+    if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"

@@ -1,0 +1,141 @@
+"""Sections on what was reached: accuracy and its cost, training, and what batches do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cnn2gnn.report import figures, measures, tables
+from cnn2gnn.report.cost import cost_table, machine
+from cnn2gnn.report.results import Results
+from cnn2gnn.report.section import BANK_FILE, NODES_FILE, STUDENT_FILE, Exhibit, Section, sources
+
+
+def accuracy(results: Sequence[Results]) -> Section:
+    """Accuracies and cost of all models; what the graph and distillation are worth."""
+    measured = tables.measured_accuracies(results)
+    table = tables.accuracy_table([result.metrics for result in results])
+    metrics = sources(results, "metrics.json")
+    costs, cost_source = [], metrics
+    if results[0].has_graph:
+        costs = [_costs(results[0])]
+        table = table.join(costs[0]).fillna(tables.NONE)
+        cost_source += f"; multiply-adds and latency: {results[0].source(STUDENT_FILE, BANK_FILE)}"
+    gains = tables.differences(measured)
+    several = f"mean ± standard deviation over {len(results)} runs" if len(results) > 1 else ""
+    images = results[0].metrics["images"]["test"]
+    return Section(
+        "Accuracy",
+        f"{images:,} test images, so that one image is {100 / images:.2f} points. "
+        "anchors, every image alone against the bank of training images, is the protocol to "
+        "deploy; batch are random test batches; alone is without neighbours. "
+        "sorted is an audit of the leak through the order of the images and never a result.",
+        (
+            Exhibit(
+                "accuracy",
+                "Test accuracy in % "
+                + (several or "(batch: ± standard deviation over reshuffles)")
+                + ". Multiply-adds: convolutions and matrix products of one image, with the search "
+                f"in the bank; latency: median of one image at a time, {machine()}.",
+                cost_source,
+                table,
+                measured,
+            ),
+            Exhibit(
+                "differences",
+                "The graph student under anchors minus the others, in points, paired by run. "
+                "Negative: the graph student is worse.",
+                metrics,
+                tables.over_runs(gains, "against"),
+                gains,
+            ),
+            Exhibit(
+                "accuracy_by_protocol",
+                "Accuracy by model and protocol. Faint: single runs; bars: one standard deviation, "
+                "of one run over the reshuffles of batch.",
+                metrics,
+                figures.accuracies(measured),
+            ),
+        ),
+    )
+
+
+def _costs(result: Results) -> pd.DataFrame:
+    costs = cost_table(result)
+    return pd.DataFrame(
+        {
+            "multiply-adds [M]": [f"{value / 1e6:.1f}" for value in costs["multiply_adds"]],
+            "latency [ms]": [f"{value:.2f}" for value in costs["milliseconds"]],
+        },
+        index=[tables.STAGES[stage] for stage in costs.index],
+    )
+
+
+def training(results: Sequence[Results]) -> Section:
+    """How loss and validation accuracy came about."""
+    history = [row for result in results for row in result.run.history()]
+    return Section(
+        "Training",
+        "The loss of a student is not the cross-entropy that a model without a teacher has: curves "
+        "of different models compare in accuracy, not in loss.",
+        (
+            Exhibit(
+                "training_curves",
+                "Training loss and validation accuracy by epoch"
+                + (", mean and one standard deviation." if len(results) > 1 else "."),
+                sources(results, "metrics.jsonl"),
+                figures.training_curves(history),
+            ),
+        ),
+    )
+
+
+def batches(results: Sequence[Results]) -> Section:
+    """How the prediction depends on the batch: honestly shuffled, and sorted as an audit."""
+    sizes = tables.tidy(
+        results, lambda r: measures.batch_sizes(r.nodes), NODES_FILE, STUDENT_FILE, BANK_FILE
+    )
+    metrics = [result.metrics["student"]["accuracy"] for result in results]
+    alone, anchors = (
+        sum(m[protocol] for m in metrics) / len(metrics) for protocol in ("alone", "anchors")
+    )
+    source = sources(results, NODES_FILE, STUDENT_FILE, BANK_FILE)
+    shown = sizes.pivot_table("accuracy", "batch_size", ["order"], aggfunc=["mean", "std"]) * 100
+    table = pd.DataFrame(
+        {
+            "shuffled [%]": [
+                tables.plus_minus(*row) for row in zip(shown["mean", "shuffled"],
+                                                       shown["std", "shuffled"], strict=True)
+            ],
+            "sorted (audit) [%]": [tables.number(value) for value in shown["mean", "sorted"]],
+        },
+        index=shown.index.rename("batch size"),
+    )  # fmt: skip
+    return Section(
+        "Batches, and the audit",
+        "A graph student may depend on the images that stand beside it. Whoever evaluates on an "
+        "unshuffled folder, sorted by class, measures the second curve of the audit.",
+        (
+            Exhibit(
+                "accuracy_by_batch_size",
+                "Accuracy in shuffled test batches by their size; bars: one standard deviation.",
+                f"{source}; alone and anchors: {sources(results, 'metrics.json')}",
+                figures.accuracy_by_batch_size(sizes, alone, anchors),
+            ),
+            Exhibit(
+                "audit",
+                "Audit, no result: batches sorted by class against shuffled ones.",
+                source,
+                figures.audit(sizes),
+            ),
+            Exhibit(
+                "batch_sizes",
+                "Accuracy in batches by their size: mean ± standard deviation over reshuffles"
+                + (" and runs." if len(results) > 1 else "."),
+                source,
+                table,
+                sizes,
+            ),
+        ),
+    )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 
-_FLOOR = 1e-3  # of the largest singular value: directions without variance are not blown up
+_FLOOR = 0.02  # of the largest singular value: directions without variance are not blown up
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,9 @@ class Bank:
 def fit_whitening(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean `(d,)` and W `(d, d)` so that (z − mean)·W has unit covariance.
 
-    Singular values are floored at 1e-3 of the largest. Whitened distances find better neighbours
-    than cosine or Euclidean ones: no direction of the feature space drowns the others.
+    Singular values are floored at 0.02 of the largest (1e-3 … 0.05 measured equal). Whitened
+    distances find better neighbours than cosine or Euclidean ones: no direction of the feature
+    space drowns the others.
     """
     mean = features.mean(0)
     centred = (features - mean).double()  # (M, d)

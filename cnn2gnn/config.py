@@ -72,9 +72,9 @@ class TeacherConfig:
     teacher_weights: str | None = _parameter(
         None, "imagenet starts from torchvision's weights", choices=("imagenet",)
     )
-    teacher_epochs: int = _parameter(12, "passes over the training images", minimum=1)
-    teacher_batch_size: int = _parameter(128, "images per step", minimum=2)
-    teacher_learning_rate: float = _parameter(0.4, "peak of the one-cycle", minimum=0)
+    teacher_epochs: int = _parameter(30, "passes over the training images", minimum=1)
+    teacher_batch_size: int = _parameter(64, "images per step", minimum=2)
+    teacher_learning_rate: float = _parameter(0.1, "peak of the one-cycle", minimum=0)
     teacher_weight_decay: float = _parameter(5e-4, "L2 penalty", minimum=0)
     teacher_label_smoothing: float = _parameter(
         0.0,
@@ -98,15 +98,14 @@ class StudentConfig:
         "where neighbours come from: a bank of training images, or the batch (the paper)",
         choices=("bank", "batch"),
     )
-    evidence_scale: float = _parameter(8.0, "c in own + c*gate*evidence (bank)", minimum=0)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Distillation: loss, optimiser, length."""
 
-    epochs: int = _parameter(20, "passes over the training images", minimum=1)
-    batch_size: int = _parameter(128, "images per step", minimum=2)
+    epochs: int = _parameter(15, "passes over the training images", minimum=1)
+    batch_size: int = _parameter(64, "images per step", minimum=2)
     optimizer: str = _parameter("adamw", "optimiser of the student", choices=("adamw", "sgd"))
     learning_rate: float = _parameter(3e-3, "peak of the one-cycle", minimum=0)
     weight_decay: float = _parameter(0.05, "decoupled (adamw) or L2 (sgd)", minimum=0)
@@ -118,9 +117,6 @@ class TrainingConfig:
         6,
         "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
         minimum=0,
-    )
-    evidence_start: float = _parameter(
-        0.25, "share of the epochs before the bank's evidence joins", minimum=0, maximum=1
     )
     stem_only_kd_weight: float | None = _parameter(
         None, "lambda of the stem-only baseline; none: kd_weight", minimum=0, maximum=1

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cnn2gnn.bank import Bank
 from cnn2gnn.cache import TeacherCache
 from cnn2gnn.config import Config
-from cnn2gnn.data import Splits, augment, channel_statistics
+from cnn2gnn.data import ImageSet, Splits, augment, channel_statistics
 from cnn2gnn.evaluation import (
     alone,
     anchors,
@@ -24,6 +25,7 @@ from cnn2gnn.evaluation import (
     throughput,
 )
 from cnn2gnn.files import save_tensors, write_json
+from cnn2gnn.layers import gate_numbers
 from cnn2gnn.losses import response_kd
 from cnn2gnn.runs import EpochLog, Run
 from cnn2gnn.student import Student, StudentOutput
@@ -31,10 +33,14 @@ from cnn2gnn.teacher import Teacher, accuracy, in_chunks, obtain_teacher, teache
 from cnn2gnn.training import CHECKPOINT, Recipe, fit, make_fabric
 
 SNAPSHOT_NODES = 1000  # validation images whose graph is kept after each epoch
+SNAPSHOT_BANK = 5000  # training images among which they find neighbours
 
 
 class StudentTask:
-    """Distillation of one student: KD on the own branch, cross-entropy on the corrected logits.
+    """Distillation of one student: KD on the own branch, in scope `batch` on both branches.
+
+    A bank student's neighbours are added afterwards, by `fit_gate`: trained through the corrected
+    logits, its own branch was no better, and every epoch would pay for the search.
 
     Args:
         student: to be trained.
@@ -59,92 +65,102 @@ class StudentTask:
         self.labels = splits.train.labels.to(device)
         self.validation = splits.validation
         self.cache, self.config, self.snapshots = cache, config, snapshots
-        self.bank: Bank | None = None
-        self._bank_epoch = -1  # the epoch whose start the bank belongs to
 
     def begin_epoch(self, epoch: int) -> None:
-        """Rebuild the bank from the present weights, once evidence has joined."""
-        share = epoch / self.config.training.epochs
-        if self.module.scope != "bank" or share < self.config.training.evidence_start:
-            return
-        if self._bank_epoch != epoch:
-            self._rebuild(epoch)
+        """Nothing to prepare."""
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
-        """KD(own) + CE(corrected); in scope `batch`, KD on both branches."""
+        """KD on the images `indices` `(B,)`, in this epoch's view."""
         training = self.config.training
         view = epoch + 1 if self.cache is None else self.cache.view_of(epoch)
         images = augment(self.images[indices], indices, view, self.config.data.recipe)
+        out = model(images)
+        branches = [out.own_logits] if out.graph is None else [out.own_logits, out.logits]
         labels = self.labels[indices]
-        out = model(images, self.bank, None if self.bank is None else indices)
         if self.cache is None:
-            own, weight, teacher_logits = out.own_logits, 0.0, out.own_logits
+            losses = [F.cross_entropy(branch, labels) for branch in branches]
         else:
-            own, weight = out.own_logits, training.kd_weight
-            teacher_logits = self.cache.logits(indices, view, images)
-
-        def distillation(logits: Tensor, weight: float) -> Tensor:
-            return response_kd(
-                logits.float(),
-                teacher_logits,
-                labels,
-                temperature=training.temperature,
-                weight=weight,
-            )
-
-        loss = distillation(own, weight)
-        if out.graph is None:
-            return loss
-        # the own branch learns from the teacher; what the bank adds are labels
-        return loss + distillation(out.logits, weight if self.module.scope == "batch" else 0.0)
+            losses = [
+                response_kd(
+                    branch.float(),
+                    self.cache.logits(indices, view, images),
+                    labels,
+                    temperature=training.temperature,
+                    weight=training.kd_weight,
+                )
+                for branch in branches
+            ]
+        return torch.stack(losses).sum()
 
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
-        """Validation accuracies in [0, 1]: `accuracy` with neighbours, `own_accuracy` alone.
+        """Validation accuracies in [0, 1]: `own_accuracy` alone, `accuracy` as trained.
 
-        Neighbours come from the bank (protocol anchors), in scope `batch` from the batch.
+        The two differ in scope `batch`, where neighbours come from shuffled validation batches.
         """
         assert isinstance(module, Student)
-        own = alone(module, self.validation.images)
-        labels = self.validation.labels.to(own.logits.device)
-        logits = own.logits
+        nodes = alone(module, self.validation.images)
+        labels = self.validation.labels.to(nodes.logits.device)
+        logits = nodes.logits
         if module.scope == "batch":
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
             size = min(self.config.run.eval_batch_size, len(labels))
-            logits = in_batches(module, own, None, order.to(labels.device), size)
-        elif self.bank is not None:
-            self._rebuild(epoch + 1)
-            bank = self.bank
-            if module is not self.module:  # averaged weights have a bank of their own
-                bank = module.build_bank(self.images, self.labels)
-            logits = anchors(module, own, bank).logits
-        if module.scope == "batch" or self.bank is not None:
-            self._save_snapshot(module, own, labels, epoch)
+            logits = in_batches(module, nodes, None, order.to(labels.device), size)
+        if self.snapshots is not None and module.scope != "none":
+            self._save_snapshot(module, nodes, labels, self.snapshots, epoch)
         return {
             "accuracy": accuracy(logits, labels),
-            "own_accuracy": accuracy(own.logits, labels),
+            "own_accuracy": accuracy(nodes.logits, labels),
         }
-
-    def _rebuild(self, epoch: int) -> None:
-        self.bank = self.module.build_bank(self.images, self.labels)
-        self._bank_epoch = epoch
 
     @torch.no_grad()
     def _save_snapshot(
-        self, module: Student, own: StudentOutput, labels: Tensor, epoch: int
+        self, module: Student, nodes: StudentOutput, labels: Tensor, folder: Path, epoch: int
     ) -> None:
-        """Keep the graph of some validation nodes, in scope `batch` among themselves."""
-        if self.snapshots is None:
-            return
+        """Keep the graph of some validation nodes: against a small bank, or among themselves."""
         some = slice(0, SNAPSHOT_NODES)
-        bank = self.bank if module is self.module else None
-        if module.scope == "bank" and bank is None:
-            bank = module.build_bank(self.images, self.labels)
-        nodes = module.correct(own.own_logits[some], own.features[some], bank)
-        assert nodes.graph is not None
-        tensors = node_tensors(nodes, labels[some])
+        bank = None
+        if module.scope == "bank":
+            part = slice(0, SNAPSHOT_BANK)
+            bank = module.build_bank(self.images[part], self.labels[part])
+        seen = module.correct(nodes.own_logits[some], nodes.features[some], bank)
+        assert seen.graph is not None
         among = labels[some] if bank is None else bank.labels
-        tensors["neighbour_labels"] = among[nodes.graph.neighbours].cpu()
-        save_tensors(self.snapshots / f"epoch-{epoch:03d}.safetensors", tensors)
+        tensors = node_tensors(seen, labels[some])
+        tensors["neighbour_labels"] = among[seen.graph.neighbours].cpu()
+        save_tensors(folder / f"epoch-{epoch:03d}.safetensors", tensors)
+
+
+def fit_gate(student: Student, validation: ImageSet, bank: Bank, *, steps: int = 300) -> float:
+    """Fit gate and scale c of a bank student to held-out images, all else fixed.
+
+    Training images would teach the gate the wrong lesson: the own branch has seen them.
+
+    Args:
+        validation: images the student was not trained on.
+        bank: of the training images.
+        steps: full-batch steps of AdamW.
+
+    Returns:
+        The final cross-entropy.
+    """
+    with torch.no_grad():
+        nodes = anchors(student, alone(student, validation.images), bank)
+        assert nodes.graph is not None
+        votes = bank.label_votes(nodes.graph.neighbours, nodes.graph.weights)  # (N, C)
+        numbers = gate_numbers(nodes.own_logits, votes, nodes.graph)  # (N, 6)
+        evidence = nodes.graph.aggregate(bank.residuals)  # (N, C)
+    assert student.gate is not None and student.log_scale is not None
+    labels = validation.labels.to(evidence.device)
+    fitted = [*student.gate.parameters(), student.log_scale]
+    optimizer = torch.optim.AdamW(fitted, lr=0.02, weight_decay=0.01)
+    for _ in range(steps):
+        loss = F.cross_entropy(
+            student.combine(nodes.own_logits, student.gate(numbers), evidence), labels
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
 
 
 @dataclass
@@ -194,10 +210,20 @@ class Session:
         if name != "stem_only":
             raise ValueError(f"no baseline {name!r}; there are stem_only and undistilled")
         weight = config.training.stem_only_kd_weight
-        if weight is not None:
-            config = replace(config, training=replace(config.training, kd_weight=weight))
-        config = replace(config, student=replace(config.student, graph="none"))
-        return self._obtain(name, config, self.cache)
+        without_graph = replace(config, student=replace(config.student, graph="none"))
+        if weight is not None and weight != config.training.kd_weight:
+            training = replace(config.training, kd_weight=weight)
+            return self._obtain(name, replace(without_graph, training=training), self.cache)
+        if config.student.scope == "bank":
+            return self._own_branch(without_graph)
+        return self._obtain(name, without_graph, self.cache)
+
+    def _own_branch(self, config: Config) -> Student:
+        """The bank student's own branch: bit for bit what training it without a graph gives."""
+        shared = self._new_student(config)
+        trained = self.student().state_dict()
+        shared.load_state_dict({name: trained[name] for name in shared.state_dict()})
+        return shared.to(self.fabric.device).eval()
 
     def baselines(self) -> dict[str, Student]:
         """Return the baselines that the run asks for, by name."""
@@ -216,7 +242,7 @@ class Session:
             "dataset": test.name,
             "seed": run.config.run.seed,
             "protocol": "test split, last epoch, nothing chosen on test",
-            "images": {name: len(part) for name, part in vars(self.splits).items()},
+            "images": {name: len(part) for name, part in self.splits._asdict().items()},
             "teacher": {
                 "name": self.teacher.name,
                 "parameters": self.teacher.parameter_count,
@@ -278,6 +304,9 @@ class Session:
         log = EpochLog(self.run.folder, stage)
         trained = fit(task, recipe(config), self.fabric, checkpoints, log, title=stage)
         assert isinstance(trained, Student)
+        bank = self._bank(trained)
+        if bank is not None and trained.scope == "bank":
+            fit_gate(trained, self.splits.validation, bank)
         if self.fabric.is_global_zero:
             trained.save(path)
             (checkpoints / CHECKPOINT).unlink(missing_ok=True)

@@ -101,24 +101,28 @@ class Gate(nn.Module):
         super().__init__()
         self.network = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
 
-    def forward(self, own_logits: Tensor, votes: Tensor, graph: SparseGraph) -> Tensor:
-        """Return g `(N,)`.
-
-        Args:
-            own_logits: the own branch `(N, C)`; no gradient reaches it through the gate.
-            votes: the neighbours' weight per class `(N, C)`.
-            graph: the learned graph of these nodes.
-        """
-        own = own_logits.detach().float().softmax(1)  # (N, C)
-        votes = votes.detach()
-        confidence, predicted = own.max(1)
-        entropy = -(own * own.clamp(min=1e-9).log()).sum(1) / math.log(own.shape[1])
-        agreement = votes.gather(1, predicted[:, None])[:, 0]  # neighbours for the own prediction
-        overlap = (own * votes).sum(1)  # the own probability of the neighbours' classes
-        distances = graph.weights.new_zeros(graph.weights.shape)  # random neighbours have none
-        if graph.distances is not None:
-            distances = graph.distances.detach()  # (N, k), ascending
-        # squared distances of whitened points are about 2d; log1p tames what lies far off
-        nearest, farthest = (torch.log1p(distances[:, j]) / 5 for j in (0, -1))
-        numbers = torch.stack([confidence, entropy, agreement, overlap, nearest, farthest], 1)
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return g `(N,)` from `gate_numbers` `(N, 6)`."""
         return self.network(numbers).sigmoid()[:, 0]
+
+
+def gate_numbers(own_logits: Tensor, votes: Tensor, graph: SparseGraph) -> Tensor:
+    """What the gate is told of each node, `(N, 6)`, without gradient.
+
+    Args:
+        own_logits: the own branch `(N, C)`.
+        votes: the neighbours' weight per class `(N, C)`.
+        graph: the learned graph of these nodes.
+    """
+    own = own_logits.detach().float().softmax(1)  # (N, C)
+    votes = votes.detach()
+    confidence, predicted = own.max(1)
+    entropy = -(own * own.clamp(min=1e-9).log()).sum(1) / math.log(own.shape[1])
+    agreement = votes.gather(1, predicted[:, None])[:, 0]  # neighbours for the own prediction
+    overlap = (own * votes).sum(1)  # the own probability of the neighbours' classes
+    distances = graph.weights.new_zeros(graph.weights.shape)  # random neighbours have none
+    if graph.distances is not None:
+        distances = graph.distances  # (N, k), ascending
+    # squared distances of whitened points are about 2d; log1p tames what lies far off
+    nearest, farthest = (torch.log1p(distances[:, j].detach()) / 5 for j in (0, -1))
+    return torch.stack([confidence, entropy, agreement, overlap, nearest, farthest], 1)

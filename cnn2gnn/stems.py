@@ -19,8 +19,8 @@ def build_stem(name: str, channels: int, size: int) -> tuple[nn.Module, int]:
 
     Args:
         name: `linear` (pixels → d, the purest reading of the paper), `conv-tiny`, `conv-small`,
-            `conv-base` (about 0.1, 0.4 and 1.5 M parameters with the head), or `features` (the input is a
-            feature vector computed elsewhere, as `(N, d, 1, 1)`).
+            `conv-base` (about 0.1, 0.45 and 1.8 M parameters with the head), or `features` (the
+            input is a feature vector computed elsewhere, as `(N, d, 1, 1)`).
         channels, size: of the images; the linear stem depends on both.
 
     Returns:

@@ -13,7 +13,7 @@ from cnn2gnn.bank import Bank
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import load_state, load_tensors, save_tensors
 from cnn2gnn.graph import SparseGraph, make_learner
-from cnn2gnn.layers import Gate, Head, Normalise
+from cnn2gnn.layers import Gate, Head, Normalise, gate_numbers
 from cnn2gnn.stems import build_stem
 
 
@@ -66,11 +66,18 @@ class Student(nn.Module):
         self.learner = make_learner(config.graph, config.k)
         self.head = Head(d, classes, neighbours=config.scope == "batch")
         self.gate = None if config.graph == "none" else Gate()
+        # c = exp(log_scale), so that the neighbours' evidence is never subtracted
+        self.log_scale = None if self.scope != "bank" else nn.Parameter(torch.tensor(2.0))
 
     @property
     def scope(self) -> str:
         """`bank` or `batch`; `none` if the student has no graph."""
         return "none" if self.config.graph == "none" else self.config.scope
+
+    @property
+    def evidence_scale(self) -> float:
+        """c > 0 in own + c·gate·evidence (scope `bank`)."""
+        return 1.0 if self.log_scale is None else self.log_scale.exp().item()
 
     @property
     def parameter_count(self) -> int:
@@ -87,7 +94,13 @@ class Student(nn.Module):
                 `batch` looks for neighbours in the batch.
             exclude: `(B,)`, the bank node that each image may not have as neighbour (itself, in
                 training); −1 for none.
+
+        Raises:
+            ValueError: a bank while in training mode; its keys are those of evaluation mode, and
+                against them the batch statistics of training lead the search astray.
         """
+        if bank is not None and self.training:
+            raise ValueError("a bank is for a student in evaluation mode; call student.eval()")
         features = self.embed(images)  # (B, d)
         own_logits = self.own(features)  # (B, classes)
         if self.scope == "none" or (self.scope == "bank" and bank is None):
@@ -123,29 +136,35 @@ class Student(nn.Module):
             return self.learner(features)
         if self.scope == "batch":
             return self.learner(features, bank.features, exclude)
-        # no gradient from the weights into the stem: it costs the own branch a point
+        # no gradient from the weights into the stem: it cost the own branch a point
         return self.learner(bank.project(features.detach()), bank.keys, exclude)
 
     def apply_graph(
         self, own_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None
     ) -> StudentOutput:
         """Predict with a given graph, learned or edited."""
+        if self.gate is None:
+            raise ValueError("this student has no graph (graph='none')")
         if self.scope == "bank":
             if bank is None:
                 raise ValueError("a student of scope bank needs its bank to use a graph")
             votes = bank.label_votes(graph.neighbours, graph.weights)  # (B, C)
-            gate = self.gate(own_logits, votes, graph)  # (B,)
-            evidence = graph.aggregate(bank.residuals)  # (B, C)
-            # logits_i = own_i + c·g_i·Σ_j s_ij r_j
-            logits = own_logits + self.config.evidence_scale * gate[:, None] * evidence
+            gate = self.gate(gate_numbers(own_logits, votes, graph))  # (B,)
+            logits = self.combine(own_logits, gate, graph.aggregate(bank.residuals))
         else:
             sources = features if bank is None else bank.features
             votes = graph.aggregate(self.own(sources).softmax(1))  # (B, C)
-            gate = self.gate(own_logits, votes, graph)
+            gate = self.gate(gate_numbers(own_logits, votes, graph))
             neighbour_logits = self.head(features, graph, sources)  # (B, C)
             # logits_i = (1 − g_i)·own_i + g_i·graph_i
             logits = torch.lerp(own_logits, neighbour_logits, gate[:, None])
         return StudentOutput(logits, own_logits, gate, features, graph)
+
+    def combine(self, own_logits: Tensor, gate: Tensor, evidence: Tensor) -> Tensor:
+        """Add the neighbours' evidence `(B, C)`, as far as the gate `(B,)` trusts it."""
+        assert self.log_scale is not None
+        # logits_i = own_i + c·g_i·e_i,  e_i = Σ_j s_ij r_j
+        return own_logits + self.log_scale.exp() * gate[:, None] * evidence
 
     @torch.no_grad()
     def build_bank(self, images: Tensor, labels: Tensor, batch_size: int = 500) -> Bank:

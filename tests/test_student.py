@@ -44,8 +44,7 @@ def test_every_graph_trains(graph: str, scope: str) -> None:
     student = make(graph=graph, scope=scope)
     bank = student.build_bank(IMAGES, LABELS) if student.scope == "bank" else None
     exclude = torch.arange(12) if bank else None
-    student.train()
-    out = student(IMAGES[:12], bank, exclude)
+    out = student.train(bank is None)(IMAGES[:12], bank, exclude)
     (F.cross_entropy(out.logits, LABELS[:12]) + out.own_logits.square().mean()).backward()
     lacking = [name for name, p in student.named_parameters() if p.grad is None]
     assert lacking == []
@@ -53,7 +52,7 @@ def test_every_graph_trains(graph: str, scope: str) -> None:
 
 def test_logits_are_the_evidence_formula() -> None:
     """logits_i = own_i + c·g_i·Σ_j s_ij r_j, edge by edge."""
-    student = make(evidence_scale=3.0)
+    student = make()
     bank = student.build_bank(IMAGES, LABELS)
     out = student(IMAGES[:6], bank, torch.arange(6))
     assert out.graph is not None and out.gate is not None
@@ -63,7 +62,7 @@ def test_logits_are_the_evidence_formula() -> None:
             assert j != i, "a query is among its own neighbours"
             own = student(IMAGES[j : j + 1]).own_logits[0].softmax(0)
             residual = F.one_hot(LABELS[j], CLASSES) - own
-            expected += 3.0 * out.gate[i] * s * residual
+            expected += student.evidence_scale * out.gate[i] * s * residual
         torch.testing.assert_close(out.logits[i], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -78,6 +77,13 @@ def test_no_gradient_reaches_the_stem_through_the_bank() -> None:
     (student(IMAGES[:6]).own_logits @ weights).sum().backward()
     for p, grad in zip(student.stem.parameters(), through_bank, strict=True):
         torch.testing.assert_close(p.grad, grad)
+
+
+def test_a_bank_is_refused_in_training_mode() -> None:
+    student = make()
+    bank = student.build_bank(IMAGES, LABELS)
+    with pytest.raises(ValueError, match=r"evaluation mode; call student\.eval\(\)"):
+        student.train()(IMAGES[:6], bank)
 
 
 def test_in_the_batch_the_graph_is_learned_through_its_weights() -> None:

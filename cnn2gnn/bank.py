@@ -24,6 +24,8 @@ class Bank:
         residuals: r_j = onehot(y_j) − softmax(own_j), `(M, C)`; zero for an unlabelled node.
         keys: whitened features, `(M, d)`; distances are taken between keys.
         mean: of the features, `(d,)`; whitening: `(d, d)`.
+        pixels: raw pixels `(M, p)` in [0, 1], the keys of a graph that is fixed in pixel space;
+            None for a graph on features.
     """
 
     features: Tensor
@@ -32,17 +34,20 @@ class Bank:
     keys: Tensor
     mean: Tensor
     whitening: Tensor
+    pixels: Tensor | None = None
 
     @classmethod
-    def build(cls, features: Tensor, labels: Tensor, own_logits: Tensor) -> Bank:
+    def build(
+        cls, features: Tensor, labels: Tensor, own_logits: Tensor, pixels: Tensor | None = None
+    ) -> Bank:
         """Build the bank from features `(M, d)`, labels `(M,)` and own logits `(M, C)`."""
         probabilities = own_logits.float().softmax(1)  # (M, C)
         # r_j = onehot(y_j) − softmax(own_j): the "correct" step of Correct & Smooth
         # (Huang et al., ICLR 2021), on a learned graph
         residuals = F.one_hot(labels, probabilities.shape[1]) - probabilities  # (M, C)
         mean, whitening = fit_whitening(features)
-        keys = (features - mean) @ whitening  # (M, d)
-        return cls(features, labels, residuals, keys, mean, whitening)
+        keys = (features - mean) @ whitening if pixels is None else pixels  # (M, d) or (M, p)
+        return cls(features, labels, residuals, keys, mean, whitening, pixels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,14 +56,16 @@ class Bank:
         """Features `(B, d)` to keys `(B, d)`, with the bank's whitening."""
         return (features - self.mean) @ self.whitening
 
-    def with_unlabelled(self, features: Tensor) -> Bank:
+    def with_unlabelled(self, features: Tensor, pixels: Tensor | None = None) -> Bank:
         """Return the bank with `features` `(B, d)` as further nodes without label or residual."""
+        keys = torch.cat([self.keys, self.project(features) if pixels is None else pixels])
         return replace(
             self,
             features=torch.cat([self.features, features]),
             labels=F.pad(self.labels, (0, len(features)), value=-1),
             residuals=F.pad(self.residuals, (0, 0, 0, len(features))),
-            keys=torch.cat([self.keys, self.project(features)]),
+            keys=keys,
+            pixels=None if self.pixels is None else keys,
         )
 
     def label_votes(self, neighbours: Tensor, weights: Tensor) -> Tensor:
@@ -74,7 +81,8 @@ class Bank:
 
     def to(self, device: torch.device | str) -> Bank:
         """Return the bank on another device."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in vars(self)})
+        tensors = {name: t.to(device) for name, t in vars(self).items() if t is not None}
+        return replace(self, **tensors)
 
     def save(self, path: str | Path) -> None:
         """Write the bank to a safetensors file, atomically. Keys are not written: they follow."""
@@ -90,13 +98,15 @@ class Bank:
         """
         tensors, _ = load_tensors(path)
         try:
-            keys = (tensors["features"] - tensors["mean"]) @ tensors["whitening"]
+            keys = tensors.get("pixels")
+            if keys is None:
+                keys = (tensors["features"] - tensors["mean"]) @ tensors["whitening"]
             return cls(**tensors, keys=keys)
         except (KeyError, TypeError, RuntimeError) as error:
             raise BrokenFileError(f"{path} is not a bank: {error}") from error
 
     def _saved(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in vars(self).items() if name != "keys"}
+        return {name: t for name, t in vars(self).items() if name != "keys" and t is not None}
 
 
 def fit_whitening(features: Tensor) -> tuple[Tensor, Tensor]:

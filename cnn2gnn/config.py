@@ -146,6 +146,13 @@ class RunConfig:
     eval_batch_size: int = _parameter(500, "batch size of the batch protocol", minimum=2)
     eval_repeats: int = _parameter(5, "reshuffles of the batch protocol", minimum=1)
 
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """What `training.make_fabric` asks for."""
+        return {
+            name: getattr(self, name) for name in ("device", "devices", "num_nodes", "precision")
+        }
+
 
 @dataclass(frozen=True)
 class Config:
@@ -164,6 +171,9 @@ class Config:
             for item in fields(part):
                 value = _checked(item, types_[item.name], getattr(part, item.name))
                 object.__setattr__(part, item.name, value)
+        name = self.run.run
+        if not name or set(name) & set("/\\") or name in {".", "..", "teachers"}:
+            raise ConfigError(f"run={name!r} must be a plain folder name, and not 'teachers'")
         k, batch = self.student.k, self.training.batch_size
         if self.student.scope == "batch" and k >= min(batch, self.run.eval_batch_size) - 1:
             raise ConfigError(

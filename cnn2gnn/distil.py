@@ -118,11 +118,12 @@ class StudentTask:
     ) -> None:
         """Keep the graph of some validation nodes: against a small bank, or among themselves."""
         some = slice(0, SNAPSHOT_NODES)
+        pixels = None if nodes.pixels is None else nodes.pixels[some]
         bank = None
         if module.scope == "bank":
             part = slice(0, SNAPSHOT_BANK)
             bank = module.build_bank(self.images[part], self.labels[part])
-        seen = module.correct(nodes.own_logits[some], nodes.features[some], bank)
+        seen = module.correct(nodes.own_logits[some], nodes.features[some], bank, pixels=pixels)
         assert seen.graph is not None
         among = labels[some] if bank is None else bank.labels
         tensors = node_tensors(seen, labels[some])
@@ -182,10 +183,7 @@ class Session:
         """
         run = Run.create(config)
         run.lock()
-        settings = config.run
-        fabric = make_fabric(
-            settings.device, settings.devices, settings.num_nodes, settings.precision
-        )
+        fabric = make_fabric(**config.run.hardware)
         splits = run.load_splits()
         teacher = obtain_teacher(config, splits, fabric)
         folder = teacher_folder(config, splits) / "cache"
@@ -329,9 +327,16 @@ class Session:
 def recipe(config: Config) -> Recipe:
     """Return the student's training recipe."""
     training = config.training
-    names = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay")
-    names += ("gradient_clip", "ema")
-    return Recipe(**{name: getattr(training, name) for name in names}, seed=config.run.seed)
+    return Recipe(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        optimizer=training.optimizer,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip,
+        ema=training.ema,
+        seed=config.run.seed,
+    )
 
 
 def distil(config: Config) -> Run:

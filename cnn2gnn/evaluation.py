@@ -33,7 +33,8 @@ def alone(student: Student, images: Tensor) -> StudentOutput:
     device = next(student.parameters()).device
     features = torch.cat([student.embed(chunk.to(device)) for chunk in images.split(_CHUNK)])
     own_logits = student.own(features)  # (N, C)
-    return StudentOutput(own_logits, own_logits, None, features, None)
+    pixels = student.pixels(images.to(device))
+    return StudentOutput(own_logits, own_logits, None, features, None, pixels)
 
 
 @torch.no_grad()
@@ -41,8 +42,11 @@ def anchors(student: Student, nodes: StudentOutput, bank: Bank | None) -> Studen
     """Each node of `nodes` (from `alone`) by itself against the bank."""
     if student.scope == "none":
         return nodes
-    pieces = zip(nodes.own_logits.split(_CHUNK), nodes.features.split(_CHUNK), strict=True)
-    return _joined([student.correct(own, features, bank) for own, features in pieces])
+    parts = []
+    for members in torch.arange(len(nodes.logits), device=nodes.logits.device).split(_CHUNK):
+        own, features, pixels = _rows(nodes, members)
+        parts.append(student.correct(own, features, bank, pixels=pixels))
+    return _joined(parts)
 
 
 @torch.no_grad()
@@ -57,13 +61,12 @@ def in_batches(
         return nodes.logits
     logits = torch.empty_like(nodes.logits)
     for members in order.tensor_split(max(1, len(order) // batch_size)):
-        own, features = nodes.own_logits[members], nodes.features[members]
-        if student.scope == "batch" or bank is None:
-            logits[members] = student.correct(own, features).logits
-        else:
-            among = bank.with_unlabelled(features)
+        own, features, pixels = _rows(nodes, members)
+        among = itself = None
+        if student.scope == "bank" and bank is not None:
+            among = bank.with_unlabelled(features, pixels)
             itself = torch.arange(len(bank), len(among), device=features.device)
-            logits[members] = student.correct(own, features, among, itself).logits
+        logits[members] = student.correct(own, features, among, itself, pixels).logits
     return logits
 
 
@@ -157,22 +160,30 @@ def node_tensors(
             "gate": nodes.gate,
             "neighbours": nodes.graph.neighbours,
             "weights": nodes.graph.weights,
-            "distances": nodes.graph.distances,
         }
+        if nodes.graph.distances is not None:
+            tensors["distances"] = nodes.graph.distances
     return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
+def _rows(nodes: StudentOutput, members: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    pixels = None if nodes.pixels is None else nodes.pixels[members]
+    return nodes.own_logits[members], nodes.features[members], pixels
+
+
 def _joined(parts: list[StudentOutput]) -> StudentOutput:
+    """Put the nodes of several passes against one bank behind each other."""
+
     def column(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
 
-    def edges(name: str) -> Tensor:
-        return torch.cat([getattr(part.graph, name) for part in parts])
-
-    first = parts[0].graph
-    assert first is not None
+    graphs = [part.graph for part in parts if part.graph is not None]
+    distances = [graph.distances for graph in graphs if graph.distances is not None]
     graph = SparseGraph(
-        edges("neighbours"), edges("weights"), edges("distances"), sources=first.sources
+        torch.cat([graph.neighbours for graph in graphs]),
+        torch.cat([graph.weights for graph in graphs]),
+        torch.cat(distances) if distances else None,
+        sources=graphs[0].sources,
     )
-    own = (column(name) for name in ("logits", "own_logits", "gate", "features"))
-    return StudentOutput(*own, graph)
+    names = ("logits", "own_logits", "gate", "features")
+    return StudentOutput(**{name: column(name) for name in names}, graph=graph)

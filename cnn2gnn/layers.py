@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cnn2gnn.graph import SparseGraph
 
+Floats = Sequence[float] | Tensor
+
 
 class Normalise(nn.Module):
     """uint8 images to zero mean and unit variance per channel.
@@ -18,7 +20,7 @@ class Normalise(nn.Module):
         mean, std: of the channels in [0, 1] units, each of length C.
     """
 
-    def __init__(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
+    def __init__(self, mean: Floats, std: Floats) -> None:
         super().__init__()
         shape = (1, -1, 1, 1)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(shape))

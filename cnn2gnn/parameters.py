@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from cnn2gnn.config import Config
@@ -16,6 +18,10 @@ class Parameters:
     """
 
     def __init__(self, namespace: dict[str, Any]) -> None:
+        if Path("02_distill.ipynb").exists() and Path("../pyproject.toml").exists():
+            os.chdir(
+                ".."
+            )  # JupyterLab starts in notebooks/; `runs` is meant from the project's root
         self._namespace = namespace
         self._before = {*namespace, "Config", "Parameters"}
 

@@ -57,10 +57,7 @@ class Run:
         Raises:
             ConfigError: a run of this name exists with other parameters; nothing is touched.
         """
-        name = config.run.run
-        if not name or name != Path(name).name or name in {".", "..", "teachers"}:
-            raise ConfigError(f"run={name!r} must be a plain folder name, and not 'teachers'")
-        run = cls(Path(config.run.runs_dir) / name, config)
+        run = cls(Path(config.run.runs_dir) / config.run.run, config)
         path = run.folder / "config.json"
         if path.exists():
             run._refuse_other(json.loads(path.read_text())["parameters"])

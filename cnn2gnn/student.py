@@ -26,6 +26,7 @@ class StudentOutput(NamedTuple):
         gate: trust in the neighbours, in [0, 1], `(B,)`; None without neighbours.
         features: z `(B, d)`.
         graph: the learned graph; None without neighbours.
+        pixels: raw pixels `(B, p)` in [0, 1], only for a graph that is fixed in pixel space.
     """
 
     logits: Tensor
@@ -33,6 +34,7 @@ class StudentOutput(NamedTuple):
     gate: Tensor | None
     features: Tensor
     graph: SparseGraph | None
+    pixels: Tensor | None = None
 
 
 class Student(nn.Module):
@@ -105,7 +107,11 @@ class Student(nn.Module):
         own_logits = self.own(features)  # (B, classes)
         if self.scope == "none" or (self.scope == "bank" and bank is None):
             return StudentOutput(own_logits, own_logits, None, features, None)
-        return self.correct(own_logits, features, bank, exclude)
+        return self.correct(own_logits, features, bank, exclude, self.pixels(images))
+
+    def pixels(self, images: Tensor) -> Tensor | None:
+        """Return uint8 images as `(B, p)` in [0, 1] if the graph is taken from them, else None."""
+        return images.flatten(1).float() / 255 if self.learner.space == "pixels" else None
 
     def embed(self, images: Tensor) -> Tensor:
         """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
@@ -123,21 +129,34 @@ class Student(nn.Module):
         features: Tensor,
         bank: Bank | None = None,
         exclude: Tensor | None = None,
+        pixels: Tensor | None = None,
     ) -> StudentOutput:
         """Learn the graph of these nodes and apply it. Arguments as in `forward`."""
-        graph = self.find_graph(features, bank, exclude)
+        graph = self.find_graph(features, bank, exclude, pixels)
         return self.apply_graph(own_logits, features, graph, bank)
 
     def find_graph(
-        self, features: Tensor, bank: Bank | None = None, exclude: Tensor | None = None
+        self,
+        features: Tensor,
+        bank: Bank | None = None,
+        exclude: Tensor | None = None,
+        pixels: Tensor | None = None,
     ) -> SparseGraph:
-        """Return the graph of nodes `(B, d)` among the bank, or among themselves without one."""
+        """Return the graph of nodes `(B, d)` among the bank, or among themselves without one.
+
+        `pixels` `(B, p)` in [0, 1] are needed by a graph that is fixed in pixel space.
+        """
+        if pixels is None and self.learner.space == "pixels":
+            raise ValueError("graph='fixed' finds neighbours by raw pixels; give the pixels too")
+        positions = features if pixels is None else pixels
         if bank is None:
-            return self.learner(features)
+            return self.learner(positions)
+        if pixels is not None:
+            return self.learner(positions, bank.keys, exclude)
         if self.scope == "batch":
-            return self.learner(features, bank.features, exclude)
+            return self.learner(positions, bank.features, exclude)
         # no gradient from the weights into the stem: it cost the own branch a point
-        return self.learner(bank.project(features.detach()), bank.keys, exclude)
+        return self.learner(bank.project(positions.detach()), bank.keys, exclude)
 
     def apply_graph(
         self, own_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None
@@ -181,7 +200,7 @@ class Student(nn.Module):
         parts = [self.embed(chunk.to(device)) for chunk in images.split(batch_size)]
         features = torch.cat(parts).float()  # (M, d)
         own_logits = torch.cat([self.own(part) for part in parts])  # (M, C)
-        return Bank.build(features, labels.to(device), own_logits)
+        return Bank.build(features, labels.to(device), own_logits, self.pixels(images.to(device)))
 
     def save(self, path: str | Path) -> None:
         """Write weights and architecture to one safetensors file, atomically."""

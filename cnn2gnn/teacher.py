@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cnn2gnn.architectures import build_network
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, augment, channel_statistics
 from cnn2gnn.files import load_state, load_tensors, save_tensors, write_json
-from cnn2gnn.layers import Normalise
+from cnn2gnn.layers import Floats, Normalise
 from cnn2gnn.runs import EpochLog
 from cnn2gnn.training import CHECKPOINT, Recipe, fit
 
@@ -33,9 +33,7 @@ class Teacher(nn.Module):
         name: what tables call it.
     """
 
-    def __init__(
-        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], name: str
-    ) -> None:
+    def __init__(self, network: nn.Module, mean: Floats, std: Floats, name: str) -> None:
         super().__init__()
         self.normalise = Normalise(mean, std)
         self.network = network

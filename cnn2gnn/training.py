@@ -47,8 +47,11 @@ class Recipe:
 class Task(Protocol):
     """What the loop does not know: the model, its loss and its validation."""
 
-    module: nn.Module
     size: int  # training images
+
+    @property
+    def module(self) -> nn.Module:
+        """The model to be trained."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare epoch `epoch`, e.g. rebuild the bank. The module is in evaluation mode."""
@@ -146,7 +149,7 @@ def fit(
     """
     module = task.module.to(fabric.device)
     if fabric.device.type != "mps":
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
     average = None
     if recipe.ema:
         averaging = get_ema_multi_avg_fn(recipe.ema)

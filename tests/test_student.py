@@ -112,8 +112,21 @@ def test_unlabelled_nodes_add_no_evidence_but_take_weight() -> None:
     assert votes[0, LABELS[29]] == 0.25 and votes.sum() == 0.25
 
 
+@pytest.mark.parametrize("scope", ["bank", "batch"])
+def test_a_fixed_graph_is_that_of_the_pixels(scope: str) -> None:
+    student = make(graph="fixed", scope=scope)
+    bank = student.build_bank(IMAGES[:100], LABELS[:100])
+    graph = student(IMAGES[100:110], bank).graph
+    flat = IMAGES.flatten(1).double()
+    nearest = torch.cdist(flat[100:110], flat[:100]).topk(4, largest=False).indices
+    assert graph is not None and graph.neighbours.sort().values.equal(nearest.sort().values)
+    with pytest.raises(ValueError, match="by raw pixels"):
+        student.correct(torch.zeros(1, CLASSES), torch.zeros(1, 64), bank)
+
+
 def test_whitened_keys_have_unit_covariance() -> None:
-    features = torch.randn(500, 6) @ torch.randn(6, 6) * 10 + 3
+    mixing = torch.eye(6) + 0.3 * torch.randn(6, 6, generator=GENERATOR)
+    features = torch.randn(500, 6, generator=GENERATOR) @ mixing * 10 + 3
     bank = Bank.build(features, torch.zeros(500, dtype=torch.int64), torch.zeros(500, 2))
     covariance = bank.keys.T.cov()
     torch.testing.assert_close(covariance, torch.eye(6), atol=2e-2, rtol=0)

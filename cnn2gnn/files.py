@@ -26,6 +26,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
+        temporary.chmod(0o644)  # safetensors keeps its files to their owner
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

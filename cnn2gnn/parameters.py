@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ class Parameters:
     papermill only warns about a misspelt parameter and goes on with the default. Here every
     global that appears between `Parameters(globals())` and `.config()` is a parameter, so a
     misspelt one is an error that names the allowed ones.
+
+    Args:
+        namespace: the notebook's `globals()`.
+        also: names of parameters that are the notebook's own, not a run's.
     """
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], also: Sequence[str] = ()) -> None:
         if Path("02_distill.ipynb").exists() and Path("../pyproject.toml").exists():
             os.chdir(
                 ".."
             )  # JupyterLab starts in notebooks/; `runs` is meant from the project's root
         self._namespace = namespace
-        self._before = {*namespace, "Config", "Parameters"}
+        self._before = {*namespace, *also}
 
     def config(self) -> Config:
         """Return the configuration.

@@ -24,14 +24,13 @@ class Parameters:
 
     def __init__(self, namespace: dict[str, Any], also: Sequence[str] = ()) -> None:
         if Path("02_distill.ipynb").exists() and Path("../pyproject.toml").exists():
-            os.chdir(
-                ".."
-            )  # JupyterLab starts in notebooks/; `runs` is meant from the project's root
+            os.chdir("..")  # JupyterLab starts in notebooks/; paths are meant from the root
         self._namespace = namespace
+        self._known = {*Config().parameters()} - {*also}
         self._before = {*namespace, *also}
 
     def config(self) -> Config:
-        """Return the configuration.
+        """Return the configuration. Cells may be run again: later globals are no parameters.
 
         Raises:
             ConfigError: an unknown parameter or a wrong value.
@@ -39,8 +38,9 @@ class Parameters:
         new = {
             name: value
             for name, value in self._namespace.items()
-            if name not in self._before
-            and not name.startswith("_")
-            and value is not self  # the notebook's own handle on this object
+            if name in self._known
+            or not (name in self._before or name.startswith("_") or value is self)
         }
-        return Config.from_parameters(new)
+        config = Config.from_parameters(new)
+        self._before |= {*self._namespace}
+        return config

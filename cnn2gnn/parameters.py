@@ -28,6 +28,7 @@ class Parameters:
         self._namespace = namespace
         self._known = {*Config().parameters()} - {*also}
         self._before = {*namespace, *also}
+        self._checked = False
 
     def config(self) -> Config:
         """Return the configuration. Cells may be run again: later globals are no parameters.
@@ -39,8 +40,8 @@ class Parameters:
             name: value
             for name, value in self._namespace.items()
             if name in self._known
-            or not (name in self._before or name.startswith("_") or value is self)
+            or not (self._checked or name in self._before or name[0] == "_" or value is self)
         }
         config = Config.from_parameters(new)
-        self._before |= {*self._namespace}
+        self._checked = True
         return config

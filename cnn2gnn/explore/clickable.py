@@ -14,6 +14,8 @@ _HERE = Path(__file__).parent
 class NeighbourStrip(anywidget.AnyWidget):
     """Thumbnails of neighbours with a switch and bars each.
 
+    Its style sheet serves the tables of `markup` too: they always stand beside it.
+
     Attributes:
         items: one dictionary per neighbour: image (data URI), title, caption, text, frame
             (colour), on, and bars of {length from −1 to 1, colour, text}.
@@ -32,6 +34,8 @@ class NeighbourStrip(anywidget.AnyWidget):
     .cnn2gnn-bar {position: relative; height: 6px; margin-top: 2px; background: linear-gradient(
       90deg, #eee 49.5%, #333 49.5%, #333 50.5%, #eee 50.5%);}
     .cnn2gnn-bar div {position: absolute; top: 0; bottom: 0;}
+    .cnn2gnn-table {line-height: 1.45;}
+    .cnn2gnn-table th, .cnn2gnn-table td {padding: 0 14px 0 0; text-align: left;}
     """
 
     items: traitlets.List[Any] = traitlets.List().tag(sync=True)

@@ -71,7 +71,7 @@ class MapView:
     def move(self) -> None:
         """Follow the state's coordinates."""
         x, y = self.state.places.numpy().T
-        self.scatter.xy(x, y)
+        self.scatter.xy(x, y, animate=False)
         self.mark()
 
     def mark(self, min_weight: float = 0.0) -> None:

@@ -29,8 +29,8 @@ def card_html(card: NodeCard, image: str) -> str:
     return (
         f"<table style='line-height: 1.4'><tr><td style='padding-right: 12px'>"
         f"<img src='{image}' style='width: 110px; height: 110px; {_IMAGE}'></td>"
-        f"<td style='vertical-align: top; padding-right: 16px'><b class='cnn2gnn-node'>{card.node}"
-        f"</b><br>true: <b>{escape(card.label)}</b><br>"
+        "<td style='vertical-align: top; padding-right: 16px; white-space: nowrap'>"
+        f"<b class='cnn2gnn-node'>{card.node}</b><br>true: <b>{escape(card.label)}</b><br>"
         f"<b style='color: {VERDICTS[card.verdict]}'>{card.verdict}</b><br>"
         f"gate {card.gate:.2f}</td>{columns}</tr></table>"
     )
@@ -52,7 +52,7 @@ def change_html(before: Prediction, after: Prediction, classes: Sequence[str], l
     verdict = f"still {now}" if said == now else f"{said} becomes {now}"
     return (
         f"<b style='color: {right}'>{escape(verdict)}</b>, gate {before.gate:.2f} → "
-        f"{after.gate:.2f}<table class='cnn2gnn-change' style='line-height: 1.5'><tr><th>class"
+        f"{after.gate:.2f}<table class='cnn2gnn-table'><tr><th>class"
         f"</th><th>as it is</th><th>what if</th><th>change</th></tr>{lines}</table>"
     )
 
@@ -66,7 +66,7 @@ def ranking_html(ranking: pd.DataFrame, most: int = 12) -> str:
         for _, edge in ranking.head(most).iterrows()
     )
     return (
-        "<table style='line-height: 1.4'><tr><th>without edge to</th><th>weight</th>"
+        "<table class='cnn2gnn-table'><tr><th>without edge to</th><th>weight</th>"
         f"<th>predicted class</th><th>true class</th><th>becomes</th></tr>{lines}</table>"
     )
 

@@ -37,7 +37,8 @@ class ExplorerState:
         table: one line per test node, see `node_table`.
         selected: the node in question; `change`: what is changed about its graph.
         selection: rows of the lassoed nodes, ascending.
-        places: coordinates of all rows on the map, `(N + M, 2)`.
+        places: coordinates of all rows on the map, `(N + M, 2)`: UMAP if the run has it saved,
+            else PCA; projection: which of them.
 
     Raises:
         FileNotFoundError: there is no finished run. ValueError: it has no graph.
@@ -53,8 +54,12 @@ class ExplorerState:
         if compare is not None:
             other = compare if isinstance(compare, Run) else Run.open(compare)
             self.other = Timeline(other, classes)
-        self.projection = "pca"
-        self.places = coordinates.pca(self.nodes.together(self.nodes.features))  # (N + M, 2)
+        self.projection = "umap"
+        places = coordinates.saved_umap(self.nodes)  # (N + M, 2)
+        if places is None:
+            self.use_pca()
+        else:
+            self.places = places
         self.filters = Filters()
         self.selection = np.empty(0, dtype=np.int64)
         self.change = NOTHING

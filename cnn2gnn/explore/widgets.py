@@ -22,6 +22,7 @@ from ipywidgets import (
 )
 
 from cnn2gnn.explore.colouring import COLOURINGS
+from cnn2gnn.explore.coordinates import obtain_umap
 from cnn2gnn.explore.errors import ErrorPanel
 from cnn2gnn.explore.lists import ExportPanel, ListPanel, MatrixPanel, TimePanel
 from cnn2gnn.explore.map_view import MapView, clicked_node
@@ -132,8 +133,10 @@ class Explorer:
 
     def _laid_out(self) -> VBox:
         guard = self._panel.guard
-        self._mode = ToggleButtons(options=LASSO_MODES, style={"button_width": "72px"})
-        self._projection = ToggleButtons(options=["pca"], style={"button_width": "60px"})
+        self._mode = ToggleButtons(options=LASSO_MODES, style={"button_width": "78px"})
+        options = ["pca"] if self.state.projection == "pca" else ["pca", "umap"]
+        self._projection = ToggleButtons(options=options, style={"button_width": "60px"})
+        self._projection.value = self.state.projection
         self._projection.observe(guard(self._project), "value")
         self._part = Dropdown(options=[TEST, BANK], layout=Layout(width="70px"))
         self._index = BoundedIntText(0, 0, 10**9, layout=Layout(width="90px"))
@@ -196,11 +199,10 @@ class Explorer:
         """Make what takes time: the remaining previews, the teacher, UMAP."""
         self.map.fill_previews()
         _ = self.state.nodes.teacher
-        places = self.state.places
-        self.state.use_umap()
-        self.state.places, self.state.projection = places, "pca"
-        self._projection.options = ["pca", "umap"]
-        self._projection.value = "umap"
+        obtain_umap(self.state.nodes)
+        if "umap" not in self._projection.options:
+            self._projection.options = ["pca", "umap"]
+            self._projection.value = "umap"
         self._background = None
         self._status()
 

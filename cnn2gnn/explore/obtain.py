@@ -1,0 +1,24 @@
+"""A finished run, made first where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cnn2gnn.config import Config
+from cnn2gnn.distil import distil
+from cnn2gnn.runs import Run
+
+
+def obtain_run(name: str, runs_dir: str | Path = "runs") -> Run:
+    """Return the run `runs_dir/name`.
+
+    One that does not exist is made with the default parameters; one that was stopped is finished
+    with its own.
+    """
+    folder = Path(runs_dir) / name
+    if (folder / "metrics.json").exists():
+        return Run.open(folder)
+    config = Run.open(folder).config if (folder / "config.json").exists() else Config()
+    here = replace(config.run, run=name, runs_dir=str(runs_dir))
+    return distil(replace(config, run=here))

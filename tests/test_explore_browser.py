@@ -1,0 +1,244 @@
+"""Notebook 03 in a real JupyterLab and a real browser: click, walk, switch off, lasso, export.
+
+Screenshots are left in tests/artefacts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from cnn2gnn import notebooks
+from cnn2gnn.explore.state import ExplorerState
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ROOT = Path(__file__).parents[1]
+ARTEFACTS = Path(__file__).parent / "artefacts"
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian: apt install chromium"),
+    pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning"),  # umap-learn's
+]
+
+
+@pytest.fixture(scope="module")
+def lab(small_run, tmp_path_factory):
+    """JupyterLab on a free port, with notebook 03 set to the small run; yields its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    notebook = nbformat.read(notebooks.find("03"), as_version=4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
+    cell.source = f"run = {small_run.folder.name!r}\nruns_dir = {str(small_run.folder.parent)!r}\n"
+    cell.source += "compare = None"
+    nbformat.write(notebook, folder / "03_explore.ipynb")
+    quiet = folder / "config" / "labconfig" / "page_config.json"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text(
+        '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=let-me-in",
+    ]
+    command += [f"--ServerApp.root_dir={folder}", "--expose-app-in-browser"]
+    own = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "IPYTHONDIR": str(folder / "ipython")}
+    environment = {**os.environ, **own, "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+    environment["PYTHONPATH"] = str(ROOT)
+    log = folder / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder
+        )
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api?token=let-me-in", server, log)
+            address = f"http://127.0.0.1:{port}/lab/tree/03_explore.ipynb?token=let-me-in"
+            yield address, log
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def wait_for(address, server, log, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.poll() is None, log.read_text()[-2000:]
+        try:
+            return urlopen(address).close()
+        except (URLError, ConnectionError):
+            time.sleep(0.3)
+    raise AssertionError(f"no answer from JupyterLab: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1700, "height": 1300})
+        page.set_default_timeout(60_000)  # milliseconds
+        yield page
+        browser.close()
+
+
+def shot(page, name):
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"explorer-{name}.png")
+
+
+def pixel(canvas, places, row):
+    """Where a row lies on the screen: points fill the height of the canvas from −1 to 1."""
+    box = canvas.bounding_box()
+    low, high = places.min(0), places.max(0)
+    x, y = 2 * (places[row] - low) / (high - low) - 1
+    half = box["height"] / 2
+    return float(box["x"] + box["width"] / 2 + x * half), float(box["y"] + half - y * half)
+
+
+def loneliest(places, count):
+    """The test node farthest from all others: a click cannot mean another one."""
+    scaled = (places - places.min(0)) / (places.max(0) - places.min(0))
+    gaps = np.linalg.norm(scaled[:count, None] - scaled[None], axis=2)
+    gaps[np.arange(count), np.arange(count)] = np.inf
+    return int(gaps.min(1).argmax())
+
+
+@pytest.mark.timeout(600)
+def test_a_person_explores_the_graph(small_run, lab, page):
+    address, log = lab
+    state = ExplorerState(small_run)
+    state.use_umap()  # saved with the run: the notebook starts with it
+    places, count = state.places.numpy(), len(state.nodes)
+    complaints = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    began = time.monotonic()
+    page.goto(address)
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function(
+        "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status"
+        " === 'idle'"
+    )
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    canvas = page.locator(".jp-OutputArea canvas").first
+    canvas.wait_for()
+    print(f"from opening the notebook to the map: {time.monotonic() - began:.1f} s")
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.content.widgets"
+        ".filter(c => c.model.type === 'code').every(c => c.model.executionCount !== null)"
+    )
+    node = page.locator(".cnn2gnn-node")
+    canvas.scroll_into_view_if_needed()
+    shot(page, "opened")
+    for projection in ("pca", "umap"):
+        page.get_by_role("button", name=projection).click()
+        page.wait_for_timeout(1000)  # for the drawing
+        shot(page, projection)
+
+    # click a point
+    lonely = loneliest(places, count)
+    page.mouse.click(*pixel(canvas, places, lonely))
+    page.wait_for_function(
+        f"() => document.querySelector('.cnn2gnn-node').textContent === 'test {lonely}'"
+    )
+    shot(page, "clicked")
+
+    # switch an edge off: the probability changes
+    after = page.locator(".cnn2gnn-after")
+    before = after.all_inner_texts()
+    page.locator(".cnn2gnn-neighbour input").first.click()
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('.cnn2gnn-after')].map(c => c.innerText).join()"
+        " !== before",
+        arg=",".join(before),
+    )
+    state.select(lonely)
+    expected = state.switch(state.original().neighbours[0], on=False).probabilities.max()
+    assert f"{expected:.3f}" in after.all_inner_texts()
+    shot(page, "edge-off")
+
+    # walk to a neighbour, and back
+    heaviest = state.original().neighbours[0]
+    page.locator(".cnn2gnn-neighbour img").first.click()
+    page.wait_for_function(
+        f"() => document.querySelector('.cnn2gnn-node').textContent === '{heaviest}'"
+    )
+    shot(page, "walked")
+    page.get_by_role("button", name="back").click()
+    page.wait_for_function(
+        f"() => document.querySelector('.cnn2gnn-node').textContent === 'test {lonely}'"
+    )
+
+    # lasso some, add others
+    box = canvas.bounding_box()
+    drag(page, box, (0.25, 0.1), (0.75, 0.5))
+    lassoed = page.get_by_text("nodes lassoed")
+    lassoed.wait_for()
+    first = int(lassoed.inner_text().split()[0])
+    assert 1 < first < len(places)
+    page.get_by_role("button", name="add").click()
+    drag(page, box, (0.25, 0.5), (0.75, 0.9))
+    page.wait_for_function(
+        "first => parseInt([...document.querySelectorAll('.widget-html-content')]"
+        ".map(e => e.innerText).find(t => t.includes('lassoed'))) > first",
+        arg=first,
+    )
+    second = int(lassoed.inner_text().split()[0])
+    shot(page, "lassoed")
+
+    # look at every page, then export
+    for name in ("Matrix", "Ego graph", "List", "Time", "Export"):
+        page.get_by_role("tab", name=name, exact=True).click()
+        page.wait_for_timeout(700)
+        page.get_by_role("tab", name=name, exact=True).scroll_into_view_if_needed()
+        shot(page, name.lower().replace(" ", "-"))
+    page.get_by_role("button", name="selection.csv").click()
+    page.get_by_text("wrote ").wait_for()
+    exported = pd.read_csv(small_run.folder / "exports" / "selection.csv")
+    assert len(exported) == second
+    shot(page, "exported")
+
+    # nothing went wrong anywhere
+    page.evaluate(
+        "() => { const n = window.jupyterapp.shell.currentWidget.content;"
+        " n.activeCellIndex = n.widgets.length - 1;"
+        " return window.jupyterapp.commands.execute('notebook:run-cell') }"
+    )
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert page.locator(".cnn2gnn-error").count() == 0
+    assert node.inner_text() == f"test {lonely}"
+    assert "Traceback" not in log.read_text()
+    assert complaints == []
+
+
+def drag(page, box, start, end):
+    """Lasso a rectangle, given in shares of the canvas, with shift held."""
+    (x0, y0), (x1, y1) = (
+        (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
+    )
+    page.keyboard.down("Shift")
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    for x, y in ((x1, y0), (x1, y1), (x0, y1), (x0, y0)):
+        page.mouse.move(x, y, steps=12)
+    page.mouse.up()
+    page.keyboard.up("Shift")

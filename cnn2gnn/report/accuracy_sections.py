@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -15,16 +15,13 @@ from cnn2gnn.report.section import BANK_FILE, NODES_FILE, STUDENT_FILE, Exhibit,
 def accuracy(results: Sequence[Results]) -> Section:
     """Accuracies and cost of all models; what the graph and distillation are worth."""
     measured = tables.measured_accuracies(results)
-    table = tables.accuracy_table([result.metrics for result in results])
-    metrics = sources(results, "metrics.json")
-    costs, cost_source = [], metrics
-    if results[0].has_graph:
-        costs = [_costs(results[0])]
-        table = table.join(costs[0]).fillna(tables.NONE)
-        cost_source += f"; multiply-adds and latency: {results[0].source(STUDENT_FILE, BANK_FILE)}"
     gains = tables.differences(measured)
-    several = f"mean ± standard deviation over {len(results)} runs" if len(results) > 1 else ""
-    images = results[0].metrics["images"]["test"]
+    table = tables.accuracy_table([result.metrics for result in results])
+    metrics, images = sources(results, "metrics.json"), results[0].metrics["images"]["test"]
+    spread, costs = _spread(results), _costs(results[0]) if results[0].has_graph else None
+    if costs is not None:
+        table = table.join(costs.content).fillna(tables.NONE)
+        spread += "; multiply-adds and latency as in the table cost"
     return Section(
         "Accuracy",
         f"{images:,} test images, so that one image is {100 / images:.2f} points. "
@@ -32,16 +29,7 @@ def accuracy(results: Sequence[Results]) -> Section:
         "deploy; batch are random test batches; alone is without neighbours. "
         "sorted is an audit of the leak through the order of the images and never a result.",
         (
-            Exhibit(
-                "accuracy",
-                "Test accuracy in % "
-                + (several or "(batch: ± standard deviation over reshuffles)")
-                + ". Multiply-adds: convolutions and matrix products of one image, with the search "
-                f"in the bank; latency: median of one image at a time, {machine()}.",
-                cost_source,
-                table,
-                measured,
-            ),
+            Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
             Exhibit(
                 "differences",
                 "The graph student under anchors minus the others, in points, paired by run. "
@@ -57,18 +45,65 @@ def accuracy(results: Sequence[Results]) -> Section:
                 metrics,
                 figures.accuracies(measured),
             ),
+            *([] if costs is None else [costs]),
         ),
     )
 
 
-def _costs(result: Results) -> pd.DataFrame:
+def comparison(groups: Mapping[str, Sequence[Results]]) -> Section:
+    """Accuracies of several configurations, one below the other."""
+    parts = []
+    for name, results in groups.items():
+        table = tables.accuracy_table([result.metrics for result in results])
+        table = table.rename_axis(index="model").reset_index()
+        parts.append(table.assign(configuration=name, runs=len(results)))
+    measured = [
+        tables.measured_accuracies(results).assign(configuration=name)
+        for name, results in groups.items()
+    ]
+    everything = [result for results in groups.values() for result in results]
+    return Section(
+        "Comparison",
+        "Configurations that differ in more than their seeds are never averaged; each has its "
+        "sections below. sorted is an audit and never a result.",
+        (
+            Exhibit(
+                "comparison",
+                "Test accuracy in %; of several runs, mean ± standard deviation.",
+                sources(everything, "metrics.json"),
+                pd.concat(parts).set_index("configuration"),
+                pd.concat(measured),
+            ),
+        ),
+    )
+
+
+def _spread(results: Sequence[Results]) -> str:
+    if len(results) > 1:
+        return f"mean ± standard deviation over {len(results)} runs"
+    return "of batch ± standard deviation over reshuffles"
+
+
+def _costs(result: Results) -> Exhibit:
     costs = cost_table(result)
-    return pd.DataFrame(
+    speed = result.metrics["student"]["images_per_second"]
+    table = pd.DataFrame(
         {
             "multiply-adds [M]": [f"{value / 1e6:.1f}" for value in costs["multiply_adds"]],
             "latency [ms]": [f"{value:.2f}" for value in costs["milliseconds"]],
         },
         index=[tables.STAGES[stage] for stage in costs.index],
+    )
+    source = result.source(STUDENT_FILE, BANK_FILE)
+    return Exhibit(
+        "cost",
+        "Multiply-adds: convolutions and matrix products of one image, with the search in the "
+        f"bank; latency: median of one image at a time, {machine()}. When the run ended, the "
+        f"student classified {speed['anchors']:,.0f} images a second under anchors and "
+        f"{speed['batch']:,.0f} in batches ({result.source('metrics.json')}).",
+        source,
+        table,
+        costs.rename_axis("model").reset_index().assign(run=result.name, source=source),
     )
 
 

@@ -7,6 +7,7 @@ of one standard deviation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -113,7 +114,7 @@ def accuracy_by_batch_size(sizes: pd.DataFrame, alone: float, anchors: float) ->
     _over_sizes(axes, sizes, "shuffled", color=MODELS["student"], marker="o", label="batch")
     axes.axhline(100 * anchors, color=MODELS["student"], ls="--", label="anchors")
     axes.axhline(100 * alone, color=MODELS["own"], ls=":", label="alone")
-    _finish_sizes(figure, axes)
+    _finish_sizes(figure, axes, sizes["batch_size"].unique())
     return figure
 
 
@@ -128,7 +129,7 @@ def audit(sizes: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     _over_sizes(axes, sizes, "shuffled", color=MODELS["student"], marker="o", label="shuffled")
     _over_sizes(axes, sizes, "sorted", color=AGAINST, marker="x", ls="--", label="sorted (audit)")
-    _finish_sizes(figure, axes)
+    _finish_sizes(figure, axes, sizes["batch_size"].unique())
     axes.set_title("audit: sorted batches leak labels, no result", color=AGAINST)
     return figure
 
@@ -143,9 +144,10 @@ def _over_sizes(axes: Axes, sizes: pd.DataFrame, order: str, **look: Any) -> Non
     axes.errorbar(mean.index, mean, yerr=spread.fillna(0), capsize=2, **look)
 
 
-def _finish_sizes(figure: Figure, axes: Axes) -> None:
+def _finish_sizes(figure: Figure, axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
     axes.set_xlabel("batch size [images]")
     axes.set_ylabel("test accuracy [%]")
     low, high = axes.dataLim.intervaly

@@ -31,7 +31,8 @@ def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
     smallest = 2 if bank is not None else nodes.graph.neighbours.shape[1] + 2
     usual = min(nodes.run.config.run.eval_batch_size, len(nodes))
     rows = []
-    for size in sorted({usual, *(s for s in SIZES if smallest <= s <= len(nodes))}):
+    others = [s for s in SIZES if smallest <= s <= len(nodes) and not 0.8 < s / usual < 1.25]
+    for size in sorted([usual, *others]):
         generator = torch.Generator().manual_seed(nodes.run.config.run.seed)
         orders = [torch.randperm(len(nodes), generator=generator) for _ in range(repeats)]
         for repeat, order in enumerate([*orders, labels.argsort(stable=True)]):

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cnn2gnn.files import replacing
-from cnn2gnn.report.sections import Exhibit, Section
+from cnn2gnn.report.section import Exhibit, Section
+from cnn2gnn.report.style import drawn
 
 FORMATS = ("png", "svg", "pdf")
-_DPI = 300
-# pdf: text that can be searched and edited; svg: the same letters wherever it is shown
-_SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "cnn2gnn"}
-# the same figure is the same file, on any day
-_UNDATED: dict[str, dict[str, Any]] = {
-    "png": {},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
 
 
 def write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
@@ -35,7 +24,7 @@ def write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
         if isinstance(exhibit.content, Figure):
             for kind in FORMATS:
                 with replacing(folder / f"{exhibit.name}.{kind}") as path:
-                    path.write_bytes(drawn(exhibit.content, kind))
+                    path.write_bytes(exhibit.svg if kind == "svg" else drawn(exhibit.content, kind))
 
 
 def write_tables(exhibits: Sequence[Exhibit], folder: Path) -> None:
@@ -47,17 +36,6 @@ def write_tables(exhibits: Sequence[Exhibit], folder: Path) -> None:
                 numbers.to_csv(path, index=False)
             with replacing(folder / f"{exhibit.name}.tex") as path:
                 path.write_text(_tex(exhibit), encoding="utf-8")
-
-
-def drawn(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a png, svg or pdf file."""
-    if figure.get_layout_engine() is not None:  # laid out once for all formats
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    buffer = io.BytesIO()
-    with rc_context(_SAVING):
-        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_UNDATED[kind])
-    return buffer.getvalue()
 
 
 def _tex(exhibit: Exhibit) -> str:
@@ -84,19 +62,19 @@ def render_section(section: Section) -> str:
 def _template(name: str) -> Any:
     loader = PackageLoader("cnn2gnn.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    environment.filters["figure"] = _image
+    environment.filters["svg"] = _image
     environment.filters["table"] = _table
     environment.tests["figure"] = lambda content: isinstance(content, Figure)
     return environment.get_template(name)
 
 
-def _image(figure: Figure) -> str:
-    data = base64.b64encode(drawn(figure, "svg")).decode()
+def _image(exhibit: Exhibit) -> str:
+    data = base64.b64encode(exhibit.svg).decode()
     return f"data:image/svg+xml;base64,{data}"
 
 
-def _table(table: pd.DataFrame) -> Markup:
-    return Markup(_flat(table).to_html(index=False, border=0, classes="numbers"))
+def _table(table: pd.DataFrame) -> str:
+    return _flat(table).to_html(index=False, border=0, classes="numbers")
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def reliability(calibrations: dict[str, pd.DataFrame], errors: dict[str, float])
         calibrations: as of `measures.calibration`, by model: teacher, own, student.
         errors: expected calibration errors in [0, 1], by model.
     """
-    figure = new_figure(height=3.4)
+    figure = new_figure(height=3.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     above.plot([0, 100], [0, 100], color=INK, linewidth=0.6, ls=":")
     for model, bins in calibrations.items():
@@ -43,7 +43,7 @@ def reliability(calibrations: dict[str, pd.DataFrame], errors: dict[str, float])
         above.plot(100 * bins["confidence"], 100 * bins["accuracy"], label=label, **look)
         below.plot(100 * bins["confidence"], 100 * bins["share"], **look)
     above.set_ylabel("accuracy [%]")
-    above.legend()
+    figure.legend(loc="outside upper center")
     below.set_ylabel("images [%]")
     below.set_yscale("log")
     below.set_xlabel("confidence [%]")

@@ -15,8 +15,8 @@ from cnn2gnn.explore.nodes import RunNodes
 from cnn2gnn.runs import Run
 
 SEEDS = ("seed", "teacher_seed", "split_seed")
-# where a run lies and what it ran on: no part of what was tried
-_PLACE = ("run", "runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
+# where a run lies, what it ran on and what was trained beside it: no part of what was tried
+_ASIDE = ("run", "runs_dir", "device", "devices", "num_nodes", "data_dir", "download", "baselines")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Results:
     def choices(self) -> dict[str, Any]:
         """The parameters that make a configuration: all but seeds and places."""
         parameters = self.run.config.parameters()
-        return {n: v for n, v in parameters.items() if n not in (*SEEDS, *_PLACE)}
+        return {n: v for n, v in parameters.items() if n not in (*SEEDS, *_ASIDE)}
 
 
 def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:

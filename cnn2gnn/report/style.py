@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import matplotlib
@@ -35,6 +36,16 @@ STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=[INK]),
 }
 
+_DPI = 300
+# pdf: text that can be searched and edited; svg: the same letters wherever it is shown
+_SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "cnn2gnn"}
+# the same figure is the same file, on any day
+_UNDATED: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
 # A decorator: figures take their style when they are made, whatever the reader's own settings are.
 styled = matplotlib.rc_context(STYLE)
 
@@ -42,3 +53,14 @@ styled = matplotlib.rc_context(STYLE)
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
     """An empty figure of a size in inches. It belongs to nobody, so that none must be closed."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """A figure as a file of a kind: png, svg or pdf."""
+    if figure.get_layout_engine() is not None:  # laid out once for all formats
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_SAVING):
+        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_UNDATED[kind])
+    return buffer.getvalue()

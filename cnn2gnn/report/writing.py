@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnn2gnn.files import replacing
-from cnn2gnn.report.page import render_page, write_figures, write_tables
+from cnn2gnn.report.accuracy_sections import comparison
+from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.report.sections import Section, sections
 from cnn2gnn.runs import Run
@@ -16,7 +17,7 @@ from cnn2gnn.runs import Run
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of some runs. `report["Accuracy"]` is a section, which a notebook shows.
+    """What is known of some runs; shows itself in a notebook.
 
     Runs that differ in their seeds alone are averaged; others have their sections one after the
     other, under names that tell in what they differ.
@@ -40,19 +41,15 @@ class Report:
             names = ", ".join(result.name for result in results)
             raise ValueError(f"runs=[{names}] must be at least one run, and each only once")
         groups = configurations(results)
-        parts: list[Section] = []
+        parts: list[Section] = [] if len(groups) == 1 else [comparison(groups)]
         for place, (name, group) in enumerate(groups.items()):
             for section in sections(group):
                 parts.append(section if not name else _named(section, name, "abcdefghij"[place]))
         title = "Report of " + ", ".join(result.name for result in results)
         return cls(title, _facts(results), tuple(parts))
 
-    def __getitem__(self, title: str) -> Section:
-        found = [section for section in self.sections if section.title == title]
-        if not found:
-            titles = ", ".join(section.title for section in self.sections)
-            raise KeyError(f"no section {title!r}; there are {titles}")
-        return found[0]
+    def _repr_html_(self) -> str:
+        return "".join(render_section(section) for section in self.sections)
 
     def write(self, out: str | Path) -> Path:
         """Write `figures/`, `tables/` and `report.html` into a folder; return the page's path."""

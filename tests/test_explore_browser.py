@@ -190,18 +190,11 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     # lasso some, add others
     box = canvas.bounding_box()
     drag(page, box, (0.25, 0.1), (0.75, 0.5))
-    lassoed = page.get_by_text("nodes lassoed")
-    lassoed.wait_for()
-    first = int(lassoed.inner_text().split()[0])
-    assert 1 < first < len(places)
+    first = lassoed_more_than(page, 1)
+    assert first < len(places)
     page.get_by_role("button", name="add").click()
     drag(page, box, (0.25, 0.5), (0.75, 0.9))
-    page.wait_for_function(
-        "first => parseInt([...document.querySelectorAll('.widget-html-content')]"
-        ".map(e => e.innerText).find(t => t.includes('lassoed'))) > first",
-        arg=first,
-    )
-    second = int(lassoed.inner_text().split()[0])
+    second = lassoed_more_than(page, first)
     shot(page, "lassoed")
 
     # look at every page, then export
@@ -228,6 +221,17 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     assert node.inner_text() == f"test {lonely}"
     assert "Traceback" not in log.read_text()
     assert complaints == []
+
+
+def lassoed_more_than(page, count):
+    """Wait until more nodes are lassoed, and return how many."""
+    found = page.wait_for_function(
+        "count => { const lines = [...document.querySelectorAll('.widget-html-content')];"
+        " const line = lines.find(e => e.innerText.includes('nodes lassoed'));"
+        " const now = line ? parseInt(line.innerText) : 0; return now > count ? now : null }",
+        arg=count,
+    )
+    return found.json_value()
 
 
 def drag(page, box, start, end):

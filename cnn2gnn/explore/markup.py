@@ -28,7 +28,7 @@ def card_html(card: NodeCard, image: str) -> str:
     )
     return (
         f"<table style='line-height: 1.4'><tr><td style='padding-right: 12px'>"
-        f"<img src='{image}' style='width: 110px; height: 110px; {_IMAGE}'></td>"
+        f"<img src='{image}' style='width: 110px; min-width: 110px; height: 110px; {_IMAGE}'></td>"
         "<td style='vertical-align: top; padding-right: 16px; white-space: nowrap'>"
         f"<b class='cnn2gnn-node'>{card.node}</b><br>true: <b>{escape(card.label)}</b><br>"
         f"<b style='color: {VERDICTS[card.verdict]}'>{card.verdict}</b><br>"

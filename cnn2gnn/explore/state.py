@@ -30,7 +30,7 @@ class ExplorerState:
     """One run, the node that is looked at, and what is changed about its graph.
 
     Args:
-        run: a finished run or its folder.
+        run: a finished run, its folder, or its nodes.
         compare: another run, whose evolution is shown beside.
 
     Attributes:
@@ -44,8 +44,10 @@ class ExplorerState:
         FileNotFoundError: there is no finished run. ValueError: it has no graph.
     """
 
-    def __init__(self, run: Run | str | Path, compare: Run | str | Path | None = None) -> None:
-        self.nodes = RunNodes.load(run)
+    def __init__(
+        self, run: Run | RunNodes | str | Path, compare: Run | str | Path | None = None
+    ) -> None:
+        self.nodes = run if isinstance(run, RunNodes) else RunNodes.load(run)
         self.table = node_table(self.nodes)
         self.edges = Edges(self.nodes)
         classes = len(self.nodes.classes)

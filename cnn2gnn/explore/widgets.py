@@ -26,7 +26,7 @@ from cnn2gnn.explore.coordinates import obtain_umap
 from cnn2gnn.explore.errors import ErrorPanel
 from cnn2gnn.explore.lists import ExportPanel, ListPanel, MatrixPanel, TimePanel
 from cnn2gnn.explore.map_view import MapView, clicked_node
-from cnn2gnn.explore.nodes import BANK, TEST, Node
+from cnn2gnn.explore.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.panels import EgoPanel, NodePanel, WhatIfPanel
 from cnn2gnn.explore.pictures import figure_png
 from cnn2gnn.explore.state import LASSO_MODES, ExplorerState
@@ -42,7 +42,7 @@ class Explorer:
     be done through `state`, or through the methods here, which also refresh the widgets.
 
     Args:
-        run: a finished run or its folder.
+        run: a finished run, its folder, or its nodes.
         compare: another run, whose evolution is shown beside.
         interactive: None asks the front end.
 
@@ -55,7 +55,7 @@ class Explorer:
 
     def __init__(
         self,
-        run: Run | str | Path,
+        run: Run | RunNodes | str | Path,
         compare: Run | str | Path | None = None,
         *,
         interactive: bool | None = None,

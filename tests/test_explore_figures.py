@@ -1,0 +1,223 @@
+"""The explorer's figures show what the tensors say, and the widgets what the state says."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from cnn2gnn.explore import Explorer, figures
+from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
+from cnn2gnn.explore.nodes import BANK, TEST, Node
+from cnn2gnn.explore.palette import AGAINST, FOR, WRONG, class_colours
+from cnn2gnn.explore.pictures import figure_png, thumbnail
+from cnn2gnn.explore.state import ExplorerState
+from cnn2gnn.explore.views import views
+
+NAMES = ["map", "node", "evidence", "what if", "ranking", "matrix", "adjacency"]
+NAMES += ["wrong-class edges", "ego graph", "time"]
+
+
+@pytest.fixture(scope="module")
+def state(small_run):
+    return ExplorerState(small_run, compare=small_run)  # looks at the most confident mistake
+
+
+@pytest.fixture
+def explorer(small_run):
+    return Explorer(small_run)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_view_draws_something(state, name):
+    pixels = np.asarray(Image.open(io.BytesIO(figure_png(views(state)[name](), dpi=50))))
+    assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 10
+    assert list(views(state)) == NAMES
+
+
+@pytest.mark.parametrize("suffix", FIGURE_FORMATS)
+def test_a_view_is_exported(state, tmp_path, suffix):
+    path = export_figure(views(state)["evidence"](), tmp_path / f"evidence{suffix}")
+    heads = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+    assert path.read_bytes().startswith(heads[suffix])
+    with pytest.raises(ValueError, match=r"must end in \.png, \.svg, \.pdf"):
+        export_figure(views(state)["evidence"](), tmp_path / "evidence.bmp")
+
+
+def test_evidence_bars_are_the_contributions(state):
+    prediction, nodes = state.original(), state.nodes
+    label = nodes.label(state.selected)
+    names = [str(node) for node in prediction.neighbours]
+    figure = figures.evidence_figure(prediction, nodes.classes, label, names)
+    assert len(figure.axes) == 2  # a mistake: the predicted class and the true one
+    for axes, index in zip(figure.axes, (prediction.predicted, label), strict=True):
+        bars = [bar.get_width() for bar in axes.patches]
+        assert bars == pytest.approx(prediction.contributions[:, index].tolist())
+        for bar in axes.patches:
+            colour = FOR if bar.get_width() >= 0 else AGAINST
+            assert to_hex(bar.get_facecolor()) == colour
+
+
+def test_the_map_draws_edges_as_wide_as_their_weight(state):
+    axes = views(state)["map"]().axes[0]
+    lines = next(c for c in axes.collections if hasattr(c, "get_segments"))
+    prediction = state.original()
+    weights = prediction.weights[prediction.weights > 0]
+    assert len(lines.get_segments()) == len(weights)
+    assert (np.argsort(lines.get_linewidths()) == np.argsort(weights.numpy())).all()
+    start = state.places[state.nodes.row(state.selected)].numpy()
+    assert all(np.allclose(segment[0], start) for segment in lines.get_segments())
+
+
+def test_the_adjacency_is_ordered_by_class(state):
+    nodes = state.nodes
+    labels, bank = nodes.labels[TEST], nodes.labels[BANK]
+    offsets = views(state)["adjacency"]().axes[0].collections[0].get_offsets()
+    ordered, bank_ordered = labels.sort().values, bank.sort().values
+    same = ordered[offsets[:, 1].astype(int)] == bank_ordered[offsets[:, 0].astype(int)]
+    expected = (bank[nodes.graph.neighbours] == labels[:, None]).sum()
+    assert int(same.sum()) == int(expected)
+
+
+def test_pairs_are_framed_by_class(state):
+    edges = state.edges.between_classes(3)
+    figure = figures.pairs_figure(edges, state.nodes.image)
+    assert len(figure.axes) == 6
+    below = figure.axes[1::2] if figure.axes[0].get_subplotspec().colspan.start else figure.axes[3:]
+    assert {to_hex(a.spines["left"].get_edgecolor()) for a in below} == {WRONG}
+    assert "no edges" in figures.pairs_figure(edges.head(0), state.nodes.image).texts[0].get_text()
+
+
+def test_before_and_after_stand_side_by_side(state):
+    neighbour = state.original().neighbours[0]
+    state.switch(neighbour, on=False)
+    axes = views(state)["what if"]().axes[0]
+    heights = [bar.get_height() for bar in axes.patches]
+    before, after = state.original().probabilities, state.edited().probabilities
+    state.reset()
+    assert max(heights[: len(heights) // 2]) == pytest.approx(float(before.max()))
+    assert max(heights[len(heights) // 2 :]) == pytest.approx(float(after.max()))
+
+
+def test_classes_keep_their_colours():
+    assert class_colours(3) == class_colours(10)[:3] == class_colours(100)[:3]
+    assert len(set(class_colours(50))) == 50
+
+
+def test_previews_are_small_pngs_of_the_image():
+    image = torch.arange(3 * 8 * 8, dtype=torch.uint8).reshape(3, 8, 8)
+    kept = Image.open(io.BytesIO(base64.b64decode(thumbnail(image).split(",")[1])))
+    assert np.array_equal(np.asarray(kept), image.permute(1, 2, 0).numpy())
+    large = torch.full((3, 200, 100), 77, dtype=torch.uint8)
+    small = Image.open(io.BytesIO(base64.b64decode(thumbnail(large).split(",")[1])))
+    assert small.size == (32, 64)
+    assert set(small.get_flattened_data()) == {(77, 77, 77)}
+
+
+# --- widgets without a browser -------------------------------------------------------------------
+
+
+def test_a_click_on_the_map_selects_and_a_lasso_does_not(explorer):
+    click(explorer, [7])
+    assert explorer.state.selected == Node(TEST, 7)
+    click(explorer, [3, 4, 5])
+    assert explorer.state.selected == Node(TEST, 7)
+    assert explorer.state.selection.tolist() == [3, 4, 5]
+    explorer._mode.value = "subtract"
+    click(explorer, [4])
+    assert explorer.state.selection.tolist() == [3, 5]
+    assert explorer.map.scatter.selection().tolist() == [3, 5]
+
+
+def click(explorer, rows):
+    explorer.map.widget.selection = np.array(rows, dtype=np.uint32)
+
+
+def test_the_strip_walks_and_switches(explorer):
+    explorer.select(7)
+    before = explorer.state.original()
+    strip = explorer.node.strip
+    assert [item["title"] for item in strip.items] == [str(node) for node in before.neighbours]
+    strip.action = {"kind": "switch", "position": 1, "on": False, "count": 1}
+    assert explorer.state.change.off == {before.neighbours[1]}
+    assert not strip.items[1]["on"]
+    after = explorer.state.edited().probabilities.max()
+    assert f"{after:.3f}" in explorer.what_if.result.value
+    strip.action = {"kind": "walk", "position": 0, "count": 2}
+    assert explorer.state.selected == before.neighbours[0]
+    explorer.back()
+    assert explorer.state.selected == Node(TEST, 7)
+
+
+def test_controls_change_the_state_and_follow_it(explorer):
+    explorer.select(7)
+    controls = explorer.what_if.controls
+    controls["k"].value = 4
+    controls["protocol"].value = "batch"
+    assert (explorer.state.change.k, explorer.state.change.protocol) == (4, "batch")
+    assert len(explorer.node.strip.items) == 4
+    explorer.select(8)
+    assert (controls["k"].value, controls["protocol"].value) == (10, "anchors")
+
+
+def test_a_cell_lists_its_edges_and_an_edge_leads_to_its_node(explorer):
+    wrong = explorer.state.edges.between_classes().iloc[0]
+    names = explorer.state.nodes.classes
+    explorer.matrix.matrix.cell = [names.index(wrong[c]) for c in ("label", "neighbour_label")]
+    assert explorer.matrix.edges.options[1][1] == wrong["test"]
+    explorer.matrix.edges.value = int(wrong["test"])
+    assert explorer.state.selected == Node(TEST, int(wrong["test"]))
+
+
+def test_filters_reach_list_and_map(explorer):
+    explorer.list.controls["verdicts"].value = ("wrong", "harmed")
+    listed = [value for _, value in explorer.list.nodes.options[1:]]
+    table = explorer.state.table
+    assert listed == table.index[~table["correct"]].tolist()
+    assert explorer.map.widget.filter.tolist() == listed
+    explorer.list.controls["sort"].value = "batch_sensitivity"
+    assert "batch_sensitivity" in explorer.state.table
+
+
+def test_the_slider_of_time_shows_that_epoch(explorer):
+    first = explorer.state.timeline.epochs[0]
+    explorer.time.epoch.value = first
+    _, matrix, text = explorer.time.runs[0]
+    assert f"after epoch {first}:" in text.value
+    assert matrix.texts[2][2] == f"{explorer.state.timeline.mixing[first][2, 2]:.3f}"
+
+
+def test_export_buttons_write_files(explorer, tmp_path):
+    panel = explorer.export
+    panel.folder.value = str(tmp_path)
+    click(explorer, [1, 2])
+    for name in ("selection.csv", "selection.parquet", "graph.graphml", "atlas.parquet"):
+        panel.buttons[name].click()
+        assert (tmp_path / name).stat().st_size > 0
+        assert name in panel.done.value
+    assert pd.read_csv(tmp_path / "selection.csv")["index"].tolist() == [1, 2]
+    panel.view.value = "ego graph"
+    panel.buttons[".pdf"].click()
+    assert [path.suffix for path in tmp_path.glob("ego-graph-*")] == [".pdf"]
+
+
+def test_an_error_in_a_callback_is_shown_kept_and_raised(explorer):
+    with pytest.raises(ValueError, match="position=99"):
+        explorer.node.strip.action = {"kind": "walk", "position": 99, "count": 1}
+    assert "ValueError: position=99 must be from 0 to" in explorer._panel.widget.value
+    assert [type(error) for error in explorer.errors] == [ValueError]
+    explorer.node.strip.action = {"kind": "walk", "position": 0, "count": 2}
+    assert explorer._panel.widget.value == ""
+    assert len(explorer.errors) == 1
+
+
+def test_where_nobody_can_act_figures_are_shown(explorer, capsys):
+    explorer._ipython_display_()
+    assert capsys.readouterr().out.count("Image object") == len(NAMES)
+    assert explorer._background is None

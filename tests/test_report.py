@@ -1,0 +1,228 @@
+"""The report of real runs: its files, its page, and the notebook that makes them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import small_config
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from cnn2gnn import notebooks
+from cnn2gnn.config import ConfigError
+from cnn2gnn.distil import distil
+from cnn2gnn.explore.palette import class_colours
+from cnn2gnn.report import Report, write_report
+from cnn2gnn.report.style import COLUMN, PAGE, SMALLEST, drawn
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")  # umap's
+
+PROMISED = {
+    "training_curves", "accuracy_by_protocol", "accuracy_by_batch_size", "audit", "adjacency",
+    "class_mixing", "distributions", "homophily_against_accuracy", "umap", "images_best",
+    "images_worst", "images_sensitive", "reliability", "confusion", "teacher_agreement",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def second_run(small_run):
+    return distil(small_config(small_run.folder.parent, run="second", seed=1))
+
+
+@pytest.fixture(scope="session")
+def report(small_run):
+    return Report.build([small_run])
+
+
+@pytest.fixture(scope="session")
+def page(report, tmp_path_factory):
+    return report.write(tmp_path_factory.mktemp("reports") / "small")
+
+
+def exhibits(report):
+    return {e.name: e for section in report.sections for e in section.exhibits}
+
+
+def figures(report):
+    return {n: e.content for n, e in exhibits(report).items() if isinstance(e.content, Figure)}
+
+
+class TestFiles:
+    def test_every_promised_figure_is_there_in_three_formats(self, page):
+        folder = page.parent / "figures"
+        names = {path.stem for path in folder.iterdir()}
+        assert PROMISED <= names
+        for name in names:
+            with Image.open(folder / f"{name}.png") as image:
+                assert image.format == "PNG"
+            assert b"<svg" in (folder / f"{name}.svg").read_bytes()[:1000]
+            assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+    def test_every_number_in_a_csv_names_existing_files_of_the_run(self, page, small_run):
+        tables = sorted((page.parent / "tables").glob("*.csv"))
+        assert len(tables) >= 7
+        for path in tables:
+            sources = pd.read_csv(path)["source"]
+            for name in {file for source in sources for file in source.split(", ")}:
+                assert (small_run.folder.parent.parent / name).is_file(), (path, name)
+            assert (path.with_suffix(".tex")).read_text().count("\\begin{tabular}") == 1
+
+    def test_the_accuracies_are_those_of_metrics_json(self, page, small_run):
+        accuracy = pd.read_csv(page.parent / "tables" / "accuracy.csv")
+        student = accuracy[accuracy["model"] == "student"].set_index("protocol")["accuracy"]
+        expected = small_run.metrics()["student"]["accuracy"]
+        assert student["anchors"] == expected["anchors"]
+        assert student["batch"] == expected["batch"]["mean"]
+        assert student["sorted (audit)"] == expected["sorted"]
+
+    def test_a_figure_drawn_again_is_the_same_file(self, report):
+        figure = figures(report)["confusion"]
+        for kind in ("png", "svg", "pdf"):
+            assert drawn(figure, kind) == drawn(figure, kind)
+
+
+class TestRefusals:
+    def test_runs_that_do_not_exist_are_refused_and_nothing_is_written(self, small_run, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no run in"):
+            write_report([small_run, tmp_path / "none"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_an_unfinished_run_is_refused(self, small_run, tmp_path):
+        (tmp_path / "begun").mkdir()
+        shutil.copy(small_run.folder / "config.json", tmp_path / "begun")
+        with pytest.raises(FileNotFoundError, match="not finished"):
+            Report.build([tmp_path / "begun"])
+
+    def test_no_run_and_the_same_run_twice_are_refused(self, small_run):
+        with pytest.raises(ValueError, match="at least one run"):
+            Report.build([])
+        with pytest.raises(ValueError, match="each only once"):
+            Report.build([small_run, small_run.folder])
+
+
+class TestFigures:
+    def test_letters_can_be_read_at_the_width_of_a_column(self, report):
+        for name, figure in figures(report).items():
+            assert figure.get_figwidth() in (COLUMN, PAGE), name
+            texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+            assert min(t.get_fontsize() for t in texts) >= SMALLEST, name
+
+    def test_nothing_is_cut_off_at_the_edge(self, report):
+        for name, figure in figures(report).items():
+            drawn(figure, "png")
+            box = figure.get_tightbbox()
+            assert box.x0 > -0.02 and box.y0 > -0.02, name
+            assert box.x1 < figure.get_figwidth() + 0.02, name
+            assert box.y1 < figure.get_figheight() + 0.02, name
+
+    def test_axes_with_a_scale_have_a_name(self, report):
+        for name, figure in figures(report).items():
+            for axes in figure.axes:
+                scaled = axes.axison and len(axes.get_xticks()) and not axes.images
+                shared = axes.get_shared_x_axes().get_siblings(axes)
+                if scaled and axes.get_label() != "<colorbar>":
+                    assert any(other.get_xlabel() for other in shared), name
+
+    def test_a_class_has_one_colour_everywhere(self, report):
+        shown = figures(report)
+        expected = class_colours(10)
+        marks = shown["homophily_against_accuracy"].axes[0].collections[-10:]
+        assert [to_hex(mark.get_facecolor()[0]) for mark in marks] == expected
+        legend = [h for h in shown["umap"].axes[0].collections if len(h.get_offsets()) == 0]
+        assert [to_hex(h.get_facecolor()[0]) for h in legend if h.get_label()[0] != "_"] == expected
+
+    def test_sorted_is_called_an_audit_wherever_it_stands(self, report, page):
+        audit = figures(report)["audit"]
+        assert "no result" in audit.axes[0].get_title()
+        text = re.sub(r'src="[^"]*"', "", page.read_text())
+        for cell in re.findall(r"<th>([^<]*sorted[^<]*)</th>", text):
+            assert "audit" in cell
+
+
+class TestPage:
+    def test_it_needs_no_other_file(self, page):
+        class Links(HTMLParser):
+            found: list[str] = []
+
+            def handle_starttag(self, tag, attrs):
+                self.found += [v for k, v in attrs if k in ("src", "href") and v is not None]
+
+        links = Links()
+        links.feed(page.read_text())
+        assert len(links.found) > len(PROMISED)
+        assert all(link.startswith(("data:", "#")) for link in links.found)
+        assert "@import" not in page.read_text() and "url(" not in page.read_text()
+        assert page.stat().st_size < 10e6
+
+    def test_every_exhibit_names_its_source(self, report, page):
+        text = page.read_text()
+        for name, exhibit in exhibits(report).items():
+            assert exhibit.source
+            assert f"/{name} from " in text
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian: apt install chromium")
+    def test_a_browser_without_network_shows_and_prints_it(self, page, tmp_path):
+        playwright = pytest.importorskip("playwright.sync_api")
+        with playwright.sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            tab = browser.new_context(offline=True).new_page()
+            complaints: list[str] = []
+            tab.on("console", lambda message: complaints.append(message.text))
+            tab.on("requestfailed", lambda request: complaints.append(request.url))
+            tab.goto(page.as_uri())
+            shown = "[...document.images].every(i => i.complete && i.naturalWidth > 100)"
+            assert tab.evaluate(shown)
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            printed = tab.pdf(prefer_css_page_size=True)
+            browser.close()
+        assert complaints == []
+        assert printed.startswith(b"%PDF")
+        assert 5 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 20
+
+
+class TestSeveralRuns:
+    def test_seeds_are_averaged(self, small_run, second_run):
+        both = exhibits(Report.build([small_run, second_run]))
+        values = [
+            100 * run.metrics()["student"]["accuracy"]["anchors"] for run in (small_run, second_run)
+        ]
+        shown = both["accuracy"].content.loc["graph student", "anchors"]
+        assert shown == f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+        assert set(both["accuracy"].numbers["run"]) == {"small", "second"}
+        assert "{small,second}/metrics.json" in both["accuracy"].source
+
+    def test_other_configurations_are_shown_beside_and_not_averaged(self, small_run):
+        paper = distil(small_config(small_run.folder.parent, run="paper", scope="batch", epochs=2))
+        found = Report.build([small_run, paper])
+        both = exhibits(found)
+        comparison = both["comparison"].content
+        assert set(comparison["runs"]) == {1}
+        names = ["scope=bank, epochs=8", "scope=batch, epochs=2"]
+        assert list(comparison.index.unique()) == names
+        anchors = paper.metrics()["student"]["accuracy"]["anchors"]
+        assert comparison["anchors"].iloc[-1] == f"{100 * anchors:.2f}"
+        assert {"a_accuracy", "b_accuracy", "a_umap", "b_umap"} <= set(both)
+        assert {f"Accuracy, {name}" for name in names} <= {s.title for s in found.sections}
+
+
+class TestNotebook:
+    def test_it_writes_the_report(self, small_run, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        given = {"run": "small", "runs_dir": str(small_run.folder.parent)}
+        notebooks.execute(notebooks.find("04"), given, tmp_path / "04_report.ipynb")
+        assert (tmp_path / "reports" / "small" / "report.html").is_file()
+        assert (tmp_path / "04_report.ipynb").stat().st_size < 5e6
+
+    def test_a_misspelt_parameter_is_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="runs_dir"):
+            notebooks.execute(notebooks.find("04"), {"rnu": "small"}, tmp_path / "04.ipynb")
+        assert os.listdir(tmp_path) == []

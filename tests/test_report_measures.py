@@ -1,0 +1,223 @@
+"""The numbers of the report, against libraries and against the run's own."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
+from torch import nn
+from torch.nn import functional as F
+
+from cnn2gnn.evaluation import expected_calibration_error
+from cnn2gnn.explore.nodes import BANK, TEST
+from cnn2gnn.graph import SparseGraph, homophily, purity
+from cnn2gnn.report import figures, graph_figures, measures, tables
+from cnn2gnn.report.cost import cost_table, multiply_adds
+from cnn2gnn.report.results import Results, configurations
+from cnn2gnn.report.style import STYLE
+
+
+@pytest.fixture(scope="module")
+def results(small_run):
+    return Results.read(small_run)
+
+
+def some_metrics(seed=0, anchors=0.9):
+    accuracy = {"alone": 0.8, "anchors": anchors, "sorted": 0.95}
+    accuracy["batch"] = {"mean": 0.85, "std": 0.01, "batch_size": 10, "repeats": 5}
+    return {
+        "seed": seed,
+        "teacher": {"name": "cnn", "parameters": 2000, "accuracy": 0.92},
+        "student": {"parameters": 1000, "bank_megabytes": 1.25, "accuracy": accuracy},
+        "baselines": {"stem_only": {"parameters": 990, "accuracy": 0.75}},
+    }
+
+
+class TestAccuracyTable:
+    def test_one_run(self):
+        table = tables.accuracy_table(some_metrics())
+        assert list(table.index) == ["teacher", "stem-only + KD", "graph student"]
+        assert list(table.loc["graph student"]) == [
+            "1,000", "1.2", "80.00", "85.00 ± 1.00", "90.00", "95.00",
+        ]  # fmt: skip
+        assert list(table.loc["stem-only + KD"]) == ["990", "–", "75.00", "–", "–", "–"]
+
+    def test_several_runs_give_mean_and_deviation_over_them(self):
+        table = tables.accuracy_table([some_metrics(0, 0.9), some_metrics(1, 0.94)])
+        assert table.loc["graph student", "anchors"] == "92.00 ± 2.83"
+        # the deviation over reshuffles of one run is not that over runs
+        assert table.loc["graph student", "batch (mean ± std)"] == "85.00 ± 0.00"
+
+    def test_no_run_is_an_error(self):
+        with pytest.raises(ValueError, match="no run"):
+            tables.accuracy_table([])
+
+    @settings(deadline=None)
+    @given(st.lists(st.floats(-100, 100), min_size=2, max_size=6))
+    def test_mean_and_deviation_are_numpys(self, values):
+        mean, std = map(float, tables.mean_std(values).split(" ± "))
+        assert mean == pytest.approx(np.mean(values), abs=0.006)
+        assert std == pytest.approx(np.std(values, ddof=1), abs=0.006)
+
+
+class TestMeasures:
+    def test_batches_repeat_the_figures_of_the_run(self, results):
+        run = results.run.config.run
+        sizes = measures.batch_sizes(results.nodes, repeats=run.eval_repeats)
+        usual = sizes[sizes["batch_size"] == run.eval_batch_size]
+        of_run = results.metrics["student"]["accuracy"]
+        shuffled = usual[usual["order"] == "shuffled"]["accuracy"]
+        assert shuffled.mean() == pytest.approx(of_run["batch"]["mean"])
+        assert shuffled.std() == pytest.approx(of_run["batch"]["std"], abs=1e-7)
+        assert list(usual[usual["order"] == "sorted"]["accuracy"]) == [of_run["sorted"]]
+
+    def test_classes_add_up_to_the_whole(self, results):
+        table, nodes = measures.per_class(results), results.nodes
+        images = table["images"]
+        labels = nodes.labels[TEST], nodes.labels[BANK]
+        weighted = {
+            "accuracy": results.metrics["student"]["accuracy"]["anchors"],
+            "own_accuracy": results.metrics["student"]["accuracy"]["alone"],
+            "teacher_accuracy": results.metrics["teacher"]["accuracy"],
+            "homophily": homophily(nodes.graph, *labels, "node"),
+            "purity": purity(nodes.graph, *labels).mean().item(),
+        }
+        for column, expected in weighted.items():
+            assert np.average(table[column], weights=images) == pytest.approx(expected, abs=1e-5)
+
+    def test_the_summary_counts_what_the_graph_changed(self, results):
+        values = measures.graph_summary(results.nodes).set_index("measure")["value"]
+        gain = values["images right only with the graph"]
+        loss = values["images wrong only with the graph"]
+        accuracy = results.metrics["student"]["accuracy"]
+        points = (accuracy["anchors"] - accuracy["alone"]) * len(results.nodes)
+        assert gain - loss == pytest.approx(points, abs=1e-3)
+        assert values["purity (weight within the class)"] > values["purity expected by chance"]
+
+    @settings(deadline=None)
+    @given(st.integers(1, 200), st.integers(2, 7), st.integers(0, 10))
+    def test_reliability_is_what_the_calibration_error_sums(self, n, classes, seed):
+        generator = torch.Generator().manual_seed(seed)
+        logits = 3 * torch.randn(n, classes, generator=generator)
+        labels = torch.randint(classes, (n,), generator=generator)
+        bins = measures.calibration(logits, labels)
+        assert bins["share"].sum() == pytest.approx(1)
+        error = (bins["share"] * (bins["accuracy"] - bins["confidence"]).abs()).sum()
+        expected = expected_calibration_error(logits, labels, bins=measures.BINS)
+        assert error == pytest.approx(expected, abs=1e-5)
+
+    def test_confusion_is_scikit_learns(self, results):
+        labels, logits = results.tensors["labels"], results.tensors["logits"]
+        expected = confusion_matrix(labels, logits.argmax(1), normalize="true")
+        assert np.allclose(measures.confusion(logits, labels).numpy(), expected, atol=1e-6)
+
+    def test_agreement_with_the_teacher(self, results):
+        table = measures.agreement(results).set_index("model")
+        parts = table[["both", "teacher only", "student only", "neither"]]
+        assert np.allclose(parts.sum(axis=1), 1)
+        assert table.loc["teacher", ["agreement", "kl"]].tolist() == [1, 0]
+        teacher, own = results.tensors["teacher_logits"], results.tensors["own_logits"]
+        expected = F.kl_div(
+            own.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean"
+        )
+        assert table.loc["own", "kl"] == pytest.approx(expected.item(), rel=1e-4)
+
+    def test_losses_are_negative_differences(self):
+        measured = pd.DataFrame(
+            {
+                "run": "r",
+                "model": ["student", "stem_only"],
+                "protocol": ["anchors", "alone"],
+                "accuracy": [0.90, 0.92],
+                "source": "s",
+            }
+        )
+        table = tables.differences(measured)
+        assert table["points"].tolist() == pytest.approx([-2])
+        assert table["against"].tolist() == ["stem-only + KD"]
+
+
+class TestCost:
+    def test_multiply_adds_of_known_layers(self):
+        assert multiply_adds(nn.Linear(10, 5), torch.zeros(3, 10)) == 3 * 10 * 5
+        convolution = nn.Conv2d(3, 8, 3, padding=1)
+        assert multiply_adds(convolution, torch.zeros(1, 3, 6, 6)) == 36 * 8 * 3 * 9
+
+    def test_the_students_cost_includes_the_search_in_the_bank(self, results):
+        costs, nodes = cost_table(results), results.nodes
+        image = nodes.splits.test.images[:1]
+        own = multiply_adds(lambda images: nodes.student.own(nodes.student.embed(images)), image)
+        m, d = nodes.bank.keys.shape
+        assert costs.loc["student", "multiply_adds"] >= own + m * d
+        assert set(costs.index) == {"teacher", "student"}
+        assert (costs["milliseconds"] > 0).all()
+
+
+class TestConfigurations:
+    def test_runs_that_differ_in_seeds_are_one_group(self, small_run, tmp_path):
+        def result(**more):
+            config = small_config(tmp_path, **more)
+            run = type(small_run)(tmp_path / config.run.run, config)
+            return Results(run, {}, {})
+
+        a, b, c = result(run="a"), result(run="b", seed=1, teacher_seed=2), result(run="c", k=12)
+        assert configurations([a, b]) == {"": [a, b]}
+        assert configurations([a, c, b]) == {"k=10": [a, b], "k=12": [c]}
+
+
+class TestDrawing:
+    def test_training_curves_draw_the_rows_in_percent(self):
+        rows = [
+            {"stage": "student", "epoch": e, "loss": 2.0 - e, "accuracy": a, "own_accuracy": 0.1}
+            for e, a in enumerate((0.5, 0.7))
+        ]
+        loss, validation = figures.training_curves(rows).axes
+        assert loss.lines[0].get_ydata().tolist() == [2.0, 1.0]
+        assert validation.lines[0].get_xdata().tolist() == [1, 2]
+        assert validation.lines[0].get_ydata().tolist() == pytest.approx([50, 70])
+        assert validation.lines[1].get_ydata().tolist() == pytest.approx([10, 10])
+
+    def test_training_curves_of_several_runs_are_their_mean_and_band(self):
+        rows = [{"stage": "teacher", "epoch": 0, "loss": x, "accuracy": 0.5} for x in (1.0, 3.0)]
+        loss = figures.training_curves(rows).axes[0]
+        assert loss.lines[0].get_ydata().tolist() == [2.0]
+        band = loss.collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == pytest.approx((2 - 2**0.5, 2 + 2**0.5))
+
+    def test_no_rows_are_an_error(self):
+        with pytest.raises(ValueError, match="no epochs"):
+            figures.training_curves([])
+
+    def test_the_adjacency_holds_all_weight(self):
+        generator = torch.Generator().manual_seed(0)
+        n, m, k = 500, 900, 4
+        neighbours = torch.randint(m, (n, k), generator=generator)
+        graph = SparseGraph(neighbours, torch.full((n, k), 1 / k), sources=m)
+        labels, bank_labels = torch.arange(n) % 3, torch.arange(m) % 3
+        figure = graph_figures.adjacency(graph, labels, bank_labels, ["a", "b", "c"])
+        times_chance = figure.axes[0].images[0].get_array().data
+        assert times_chance.shape == (200, 200)
+        # every block expects rows·columns/M of weight, and all of them hold N
+        rows = np.bincount(np.arange(n) * 200 // n)
+        columns = np.bincount(np.arange(m) * 200 // m)
+        assert (times_chance * np.outer(rows, columns) / m).sum() == pytest.approx(n, rel=1e-4)
+
+    def test_a_flat_curve_does_not_look_like_a_cliff(self):
+        sizes = pd.DataFrame(
+            {"batch_size": [10, 30], "order": "shuffled", "repeat": 0, "run": "r"}
+        ).assign(accuracy=[0.9, 0.9001])
+        axes = figures.accuracy_by_batch_size(sizes, 0.9, 0.9).axes[0]
+        low, high = axes.get_ylim()
+        assert high - low >= 2
+
+    def test_the_readers_own_settings_are_left_alone(self):
+        before = dict(matplotlib.rcParams)
+        figures.training_curves([{"stage": "teacher", "epoch": 0, "loss": 1.0, "accuracy": 0.5}])
+        assert dict(matplotlib.rcParams) == before
+        assert STYLE["font.size"] >= 7

@@ -19,6 +19,8 @@ from PIL import Image
 from cnn2gnn import notebooks
 from cnn2gnn.config import ConfigError
 from cnn2gnn.distil import distil
+from cnn2gnn.explore import coordinates
+from cnn2gnn.explore.nodes import RunNodes
 from cnn2gnn.explore.palette import class_colours
 from cnn2gnn.report import Report, write_report
 from cnn2gnn.report.style import COLUMN, PAGE, SMALLEST, drawn
@@ -202,6 +204,9 @@ class TestSeveralRuns:
 
     def test_other_configurations_are_shown_beside_and_not_averaged(self, small_run):
         paper = distil(small_config(small_run.folder.parent, run="paper", scope="batch", epochs=2))
+        nodes = RunNodes.load(paper)
+        features = nodes.together(nodes.features)
+        coordinates.save_umap(nodes, coordinates.pca(features))  # a quicker map will do here
         found = Report.build([small_run, paper])
         both = exhibits(found)
         comparison = both["comparison"].content

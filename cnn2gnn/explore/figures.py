@@ -239,8 +239,8 @@ def ego_figure(
     graph: networkx.DiGraph, images: Images, same_class: Callable[[Node], bool]
 ) -> Figure:
     """Draw an ego graph with thumbnails as nodes; frames tell whether the class is the centre's."""
-    figure = Figure(figsize=(6.4, 6.0), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6.4, 6.4))
+    axes = figure.add_axes((0, 0, 1, 1))
     places = _rings(graph)
     edges = list(graph.edges(data="weight"))
     lines = [(places[start], places[end]) for start, end, _ in edges]

@@ -56,8 +56,6 @@ class MapView:
             preview_type="image",
             preview_image_size="contain",
         )
-        # jupyter-scatter itself leaves shift without a meaning
-        self.scatter.options({"actionKeyMap": {"lasso": "shift", "merge": "meta", "remove": "alt"}})
         self.scatter.axes(False)
         self.scatter.legend(True)
         self.colour("class")

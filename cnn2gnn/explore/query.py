@@ -106,6 +106,13 @@ def thinned(graph: SparseGraph, keep: Tensor) -> SparseGraph:
 
 def ask(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Query:
     """Return the query of a node: who may be its neighbours, and the graph learned among them."""
+    off = change.off if change.replaced else frozenset()
+    # switching edges off, or pruning them, needs no new search
+    return _asked(nodes, node, replace(change, min_weight=0.0, off=off))
+
+
+@lru_cache(maxsize=2)  # every panel asks: the node as it is, and as it is changed
+def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
     nodes.row(node)  # complains about a node that is not there
     part, here = node.part, slice(node.index, node.index + 1)
     features, own = nodes.features[part][here], nodes.own_logits[part][here]  # (1, d), (1, C)
@@ -121,26 +128,28 @@ def ask(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Query:
             nodes.together(values)[members] for values in (nodes.features, nodes.own_logits)
         )
         return Query(features, own, student.find_graph(features), None, members)
-    bank, rows = _bank(nodes, node, change)
+    bank, rows = _bank(nodes, change)
+    itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
     if change.protocol == "batch":
         bank = bank.with_unlabelled(nodes.features[TEST][others])
         rows = torch.cat([rows, others])
-    return Query(features, own, student.find_graph(features, bank), bank, rows)
+    graph = student.find_graph(features, bank, itself if len(itself) else None)
+    return Query(features, own, graph, bank, rows)
 
 
-def _bank(nodes: RunNodes, node: Node, change: WhatIf) -> tuple[Bank, Tensor]:
-    """Return the bank without the node itself, less what the change takes from it."""
+def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
+    """Return the bank less what the change takes from it, and the rows `(M',)` of what remains."""
     keep = torch.ones(len(nodes.bank), dtype=torch.bool)
     if change.bank_share < 1:
         generator = torch.Generator().manual_seed(change.seed)
         keep = torch.rand(len(keep), generator=generator) < change.bank_share
-    gone = change.off if change.replaced else frozenset()
-    for other in {node, *gone}:
+    for other in change.off if change.replaced else ():
         if other.part == BANK:
             keep[other.index] = False
     bank, names = nodes.bank, ("features", "labels", "residuals", "keys")
-    if not keep.all():
-        bank = replace(bank, **{name: getattr(bank, name)[keep] for name in names})
+    if keep.all():
+        return bank, _bank_rows(nodes)
+    bank = replace(bank, **{name: getattr(bank, name)[keep] for name in names})
     return bank, _bank_rows(nodes)[keep]
 
 
@@ -151,10 +160,8 @@ def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
     generator = torch.Generator().manual_seed(change.seed)
     order = torch.randperm(len(nodes), generator=generator)  # (N,)
     gone = {node, *change.off} if change.replaced else {node}
-    missing = [other.index for other in gone if other.part == TEST]
-    return order[~torch.isin(order, torch.tensor(missing, dtype=torch.int64))][
-        : change.batch_size - 1
-    ]
+    missing = torch.tensor([n.index for n in gone if n.part == TEST], dtype=torch.int64)
+    return order[~torch.isin(order, missing)][: change.batch_size - 1]
 
 
 def _bank_rows(nodes: RunNodes) -> Tensor:

@@ -166,7 +166,7 @@ class Explorer:
     def _status(self) -> None:
         state, waiting = self.state, self._background is not None and self._background.is_alive()
         chosen = f"{len(state.selection)} nodes lassoed. " if len(state.selection) else ""
-        hint = "Click a point; hold shift and drag, or take the lasso, to select several. "
+        hint = "Click a point, or take the lasso beside the map to select several. "
         self._line.value = chosen + hint + ("UMAP is being computed …" if waiting else "")
 
     def _project(self, change: dict) -> None:

@@ -34,7 +34,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:
     """Write tensors and JSON-able metadata as one safetensors file, atomically."""
-    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    # cloned: safetensors refuses tensors that share their memory
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(whole, temporary, {"json": json.dumps(metadata)})
 

@@ -26,6 +26,12 @@ def test_tensors_and_metadata_return(tmp_path: Path) -> None:
     assert metadata == {"epoch": 3}
 
 
+def test_tensors_that_share_memory_are_written(tmp_path: Path) -> None:
+    x = torch.arange(4)
+    save_tensors(tmp_path / "a.safetensors", {"x": x, "same": x, "part": x[1:]})
+    assert load_tensors(tmp_path / "a.safetensors")[0]["part"].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("kept", [0, 4, 60, -1])
 def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "a.safetensors"

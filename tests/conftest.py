@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cnn2gnn.config import Config
 from cnn2gnn.distil import distil
 from cnn2gnn.runs import Run
+
+settings.register_profile("project", deadline=None)  # a busy machine is not a failure
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

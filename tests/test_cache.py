@@ -1,0 +1,105 @@
+"""Cached and fresh logits are the same, and nothing stale is ever served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn2gnn.architectures import build_network
+from cnn2gnn.cache import TeacherCache
+from cnn2gnn.data import ImageSet, augment
+from cnn2gnn.teacher import Teacher
+
+GENERATOR = torch.Generator().manual_seed(0)
+IMAGES = ImageSet(
+    torch.randint(0, 256, (30, 3, 16, 16), generator=GENERATOR, dtype=torch.uint8),
+    torch.arange(30) % 5,
+    tuple("abcde"),
+    "noise",
+)
+
+
+def make(seed: int = 0) -> Teacher:
+    torch.manual_seed(seed)
+    network = build_network("resnet20", 3, 16, 5)
+    return Teacher(network, [0.5] * 3, [0.3] * 3, "resnet20").eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@given(index=st.integers(0, 29), view=st.integers(0, 3))
+def test_cached_and_fresh_logits_agree(folder: Path, index: int, view: int) -> None:
+    teacher = make()
+    cache = TeacherCache(teacher, IMAGES, "crop-flip-cutout", 3, folder)
+    indices = torch.tensor([index])
+    pixels = augment(IMAGES.images[indices], indices, view, "crop-flip-cutout")
+    with torch.no_grad():
+        fresh = teacher(pixels)
+    torch.testing.assert_close(cache.logits(indices, view), fresh, rtol=1e-4, atol=1e-4)
+
+
+def test_online_teaching_gives_the_same_answers(folder: Path) -> None:
+    teacher, indices = make(), torch.tensor([3, 17, 5])
+    cached = TeacherCache(teacher, IMAGES, "crop-flip", 2, folder).build()
+    online = TeacherCache(teacher, IMAGES, "crop-flip", 0, folder)
+    assert [cached.view_of(epoch) for epoch in range(5)] == [1, 2, 1, 2, 1]
+    assert [online.view_of(epoch) for epoch in range(3)] == [1, 2, 3]
+    expected = cached.logits(indices, 2)
+    torch.testing.assert_close(online.logits(indices, 2), expected, rtol=1e-4, atol=1e-4)
+    pixels = augment(IMAGES.images[indices], indices, 2, "crop-flip")
+    given_pixels = online.logits(indices, 2, pixels)
+    torch.testing.assert_close(given_pixels, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_another_teacher_data_or_recipe_has_a_cache_of_its_own(folder: Path) -> None:
+    teacher, changed = make(), make()
+    with torch.no_grad():
+        changed.network.fc.bias[0] += 1e-3  # type: ignore[union-attr, operator, index]
+    folders = [
+        TeacherCache(teacher, IMAGES, "crop", 1, folder).folder,
+        TeacherCache(changed, IMAGES, "crop", 1, folder).folder,
+        TeacherCache(teacher, IMAGES.subset(torch.arange(29)), "crop", 1, folder).folder,
+        TeacherCache(teacher, IMAGES, "crop-flip", 1, folder).folder,
+    ]
+    assert len({*folders}) == 4
+    assert TeacherCache(make(), IMAGES, "crop", 5, folder).folder == folders[0]
+
+
+def test_an_interrupted_build_computes_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TeacherCache(make(), IMAGES, "crop", 2, tmp_path).build()
+    seen: list[int] = []
+    compute = TeacherCache._compute
+    monkeypatch.setattr(
+        TeacherCache, "_compute", lambda self, view: (seen.append(view), compute(self, view))
+    )
+    TeacherCache(make(), IMAGES, "crop", 4, tmp_path).build()
+    assert seen == [3, 4]
+
+
+def test_a_damaged_view_is_computed_again(tmp_path: Path) -> None:
+    cache = TeacherCache(make(), IMAGES, "crop", 1, tmp_path).build()
+    expected = cache.logits(torch.arange(30), 1).clone()
+    (path,) = cache.folder.glob("view-001*")
+    path.unlink()
+    path.write_bytes(b"1234")
+    again = TeacherCache(make(), IMAGES, "crop", 1, tmp_path).build()
+    torch.testing.assert_close(again.logits(torch.arange(30), 1), expected)
+
+
+def test_features_are_what_the_last_layer_is_given(tmp_path: Path) -> None:
+    teacher, indices = make(), torch.tensor([1, 4])
+    cache = TeacherCache(teacher, IMAGES, "crop", 1, tmp_path, features=True)
+    features = cache.features(indices, 1)
+    head = teacher.network.fc
+    torch.testing.assert_close(head(features), cache.logits(indices, 1), rtol=1e-4, atol=1e-4)  # type: ignore[operator]
+    with pytest.raises(ValueError, match="build it with features=True"):
+        TeacherCache(teacher, IMAGES, "crop", 1, tmp_path).features(indices, 1)

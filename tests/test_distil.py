@@ -1,0 +1,195 @@
+"""A whole run: its files, its baselines, and that nothing that happens to it loses anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from conftest import small_config
+from torch.nn import functional as F
+
+from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.distil import Session, distil
+from cnn2gnn.evaluation import alone, anchors
+from cnn2gnn.files import load_tensors
+from cnn2gnn.runs import Run
+from cnn2gnn.student_task import fit_gate
+
+SCRIPT = """
+import json, sys
+from cnn2gnn.config import Config
+from cnn2gnn.distil import distil
+distil(Config.from_parameters(json.loads(sys.argv[1])))
+"""
+
+
+def tiny(folder: Path, **more: object) -> Config:
+    return small_config(folder, teacher_epochs=2, epochs=3, **more)
+
+
+def start(config: Config) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, json.dumps(config.parameters())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def rows(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Run:
+    return distil(tiny(folder, run="whole", baselines="stem_only,undistilled"))
+
+
+def test_metrics_say_all_that_is_promised(whole: Run) -> None:
+    metrics = whole.metrics()
+    assert metrics["dataset"] == "digits" and metrics["seed"] == 0
+    assert set(metrics["teacher"]) == {"name", "parameters", "accuracy"}
+    student = metrics["student"]
+    assert set(student["accuracy"]) == {"alone", "batch", "anchors", "sorted"}
+    assert set(student["accuracy"]["batch"]) == {"mean", "std", "batch_size", "repeats"}
+    assert set(student["images_per_second"]) == {"batch", "anchors"}
+    assert student["bank_megabytes"] > 0 and student["scope"] == "bank"
+    assert 0 <= student["expected_calibration_error"] <= 1
+    stem_only = metrics["baselines"]["stem_only"]
+    assert stem_only["parameters"] == pytest.approx(student["parameters"], rel=0.02)
+    assert stem_only["accuracy"] == student["accuracy"]["alone"]  # the same lambda: shared
+    assert set(metrics["baselines"]["undistilled"]["accuracy"]) == set(student["accuracy"])
+
+
+def test_the_saved_run_predicts_what_was_reported(whole: Run) -> None:
+    student, bank, nodes = whole.load_student(), whole.load_bank(), whole.load_nodes()
+    test = whole.load_splits().test
+    out = anchors(student, alone(student, test.images), bank)
+    torch.testing.assert_close(out.logits, nodes["logits"], rtol=1e-3, atol=1e-4)
+    right = (nodes["logits"].argmax(1) == nodes["labels"]).float().mean().item()
+    assert right == whole.metrics()["student"]["accuracy"]["anchors"]
+    assert nodes["neighbours"].max() < len(bank) == whole.metrics()["images"]["train"]
+    assert [row["epoch"] for row in whole.history() if row["stage"] == "student"] == [0, 1, 2]
+    assert [epoch for epoch, _ in whole.snapshots()] == [0, 1, 2]
+
+
+def test_the_shared_own_branch_is_what_training_without_a_graph_gives(
+    folder: Path, whole: Run
+) -> None:
+    alone_run = distil(tiny(folder, run="without", graph="none"))
+    trained, _ = load_tensors(alone_run.folder / "student.safetensors")
+    shared, _ = load_tensors(whole.folder / "student.safetensors")
+    assert all(torch.equal(tensor, shared[name]) for name, tensor in trained.items())
+
+
+def test_another_lambda_of_the_baseline_is_trained_for_itself(folder: Path) -> None:
+    run = distil(tiny(folder, run="own", baselines="stem_only", stem_only_kd_weight=0.9))
+    stages = {row["stage"] for row in run.history()}
+    assert stages == {"student", "stem_only"}
+    baseline, _ = load_tensors(run.folder / "baselines" / "stem_only" / "student.safetensors")
+    student, _ = load_tensors(run.folder / "student.safetensors")
+    assert not torch.equal(baseline["head.layer2.self_term.weight"],
+                           student["head.layer2.self_term.weight"])  # fmt: skip
+
+
+def test_scope_batch_and_averaged_weights(folder: Path) -> None:
+    run = distil(tiny(folder, run="batch", scope="batch", ema=0.9))
+    accuracy = run.metrics()["student"]["accuracy"]
+    assert accuracy["anchors"] > 0.2 and run.metrics()["student"]["scope"] == "batch"
+    assert "gate" in run.load_nodes()
+
+
+def test_other_parameters_are_refused_and_nothing_is_touched(whole: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*.*")}
+    other = replace(whole.config, training=replace(whole.config.training, epochs=4))
+    with pytest.raises(ConfigError, match=r"exists with other parameters \(epochs was 3, is 4\)"):
+        Session.start(other)
+    assert {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_kill_9_in_mid_epoch_ends_with_the_same_bits(
+    folder: Path, whole: Run, tmp_path: Path, stage: str
+) -> None:
+    config = tiny(tmp_path, run="whole", baselines="stem_only,undistilled")
+    process = start(config)
+    deadline = time.monotonic() + 200
+    pattern = "teachers/*/metrics.jsonl" if stage == "teacher" else "whole/metrics.jsonl"
+    while not any(rows(path) for path in tmp_path.glob(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "whole" / "metrics.json").exists(), "it finished before it was killed"
+    again = start(config)
+    assert again.wait(250) == 0, again.communicate()[1]
+    again.communicate()
+    for name in ("student.safetensors", "bank.safetensors", "nodes.safetensors"):
+        expected, _ = load_tensors(whole.folder / name)
+        found, _ = load_tensors(tmp_path / "whole" / name)
+        assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items()), name
+
+
+def test_a_second_process_on_a_run_is_told(tmp_path: Path) -> None:
+    config = tiny(tmp_path, run="busy")
+    run = Run.create(config)
+    run.lock()  # held as long as `run` lives
+    second = start(config)
+    _, said = second.communicate(timeout=120)
+    assert second.returncode != 0
+    assert "RunLockedError: another process is working on" in said
+
+
+def test_a_full_disk_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Run
+) -> None:
+    config = tiny(tmp_path, run="whole", baselines="")
+    written = safetensors.torch.save_file
+    calls: list[str] = []
+
+    def full(tensors: Any, path: Any, *more: Any) -> None:
+        calls.append(str(path))
+        if "whole/checkpoint" in str(path) and sum("whole/check" in c for c in calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(tensors, path, *more)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        distil(config)
+    monkeypatch.undo()
+    tensors, _ = load_tensors(distil(config).folder / "student.safetensors")
+    expected, _ = load_tensors(whole.folder / "student.safetensors")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in tensors.items())
+
+
+def test_fitting_the_gate_helps_on_the_images_it_is_fitted_to(whole: Run) -> None:
+    student, bank = whole.load_student(), whole.load_bank()
+    validation = whole.load_splits().validation
+    torch.manual_seed(0)
+    for parameter in student.gate.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    before = F.cross_entropy(
+        anchors(student, alone(student, validation.images), bank).logits, validation.labels
+    )
+    assert fit_gate(student, validation, bank) < before.item()
+
+
+def test_an_unknown_baseline_is_named(folder: Path) -> None:
+    session = Session.start(tiny(folder, run="names"))
+    with pytest.raises(ValueError, match="no baseline 'oracle'; there are stem_only and"):
+        session.baseline("oracle")

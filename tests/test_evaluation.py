@@ -1,0 +1,113 @@
+"""Protocols: who stands beside whom, and what that changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from cnn2gnn.config import StudentConfig
+from cnn2gnn.data import ImageSet
+from cnn2gnn.evaluation import alone, anchors, evaluate, expected_calibration_error, in_batches
+from cnn2gnn.student import Student
+
+GENERATOR = torch.Generator().manual_seed(0)
+CLASSES = ("a", "b", "c", "d")
+
+
+def images(count: int) -> ImageSet:
+    pixels = torch.randint(0, 256, (count, 1, 8, 8), generator=GENERATOR, dtype=torch.uint8)
+    labels = torch.randint(0, 4, (count,), generator=GENERATOR)
+    return ImageSet(pixels, labels, CLASSES, "noise")
+
+
+TRAIN, TEST = images(200), images(61)
+
+
+def make(**config: object) -> Student:
+    torch.manual_seed(0)
+    settings = StudentConfig(**{"stem": "conv-tiny", "k": 5, **config})  # type: ignore[arg-type]
+    return Student(settings, channels=1, size=8, classes=4, mean=[0.5], std=[0.3]).eval()
+
+
+def test_anchors_do_not_depend_on_the_other_test_images() -> None:
+    student = make()
+    bank = student.build_bank(TRAIN.images, TRAIN.labels)
+    whole = anchors(student, alone(student, TEST.images), bank).logits
+    part = anchors(student, alone(student, TEST.images[7:9]), bank).logits
+    torch.testing.assert_close(whole[7:9], part, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("scope", ["bank", "batch"])
+@given(batch_size=st.integers(8, 80), seed=st.integers(0, 5))
+def test_in_batches_every_node_is_predicted_once(scope: str, batch_size: int, seed: int) -> None:
+    student = make(scope=scope)
+    bank = student.build_bank(TRAIN.images, TRAIN.labels)
+    nodes = alone(student, TEST.images)
+    order = torch.randperm(61, generator=torch.Generator().manual_seed(seed))
+    logits = in_batches(student, nodes, bank, order, batch_size)
+    for members in order.tensor_split(max(1, 61 // batch_size)):
+        own, features = nodes.own_logits[members], nodes.features[members]
+        if scope == "batch":
+            expected = student.correct(own, features).logits
+        else:
+            among = bank.with_unlabelled(features)
+            itself = torch.arange(200, 200 + len(members))
+            expected = student.correct(own, features, among, itself).logits
+        torch.testing.assert_close(logits[members], expected.detach())
+
+
+def test_figures_follow_the_seed_and_alone_is_the_own_branch() -> None:
+    student = make(scope="batch")
+    bank = student.build_bank(TRAIN.images, TRAIN.labels)
+    first, nodes = evaluate(student, TEST, bank, batch_size=20, repeats=3, seed=1)
+    again, _ = evaluate(student, TEST, bank, batch_size=20, repeats=3, seed=1)
+    assert first == again
+    own = student.own(student.embed(TEST.images))
+    assert first["alone"] == (own.argmax(1) == TEST.labels).float().mean().item()
+    assert first["batch"]["batch_size"] == 20 and first["batch"]["repeats"] == 3
+    assert first["anchors"] == (nodes.logits.argmax(1) == TEST.labels).float().mean().item()
+
+
+def test_without_a_graph_all_protocols_agree() -> None:
+    figures, _ = evaluate(make(graph="none"), TEST, None, batch_size=20, repeats=2, seed=0)
+    batch = figures["batch"]
+    assert figures["alone"] == figures["anchors"] == figures["sorted"] == batch["mean"]
+    assert batch["std"] == 0
+
+
+def test_the_audit_sees_a_leak_through_the_order() -> None:
+    """Batches sorted by class put each image beside its class: a batch student gains from it."""
+    torch.manual_seed(0)
+    labels = torch.arange(4).repeat(60)
+    patterns = torch.randint(0, 256, (4, 1, 8, 8), generator=GENERATOR).float()
+    noise = torch.randn(240, 1, 8, 8, generator=GENERATOR) * 200
+    pixels = (patterns[labels] * 0.3 + noise + 60).clamp(0, 255).to(torch.uint8)
+    student = make(scope="batch", stem="linear")
+    optimizer = torch.optim.Adam(student.parameters(), 3e-3)
+    for _ in range(60):
+        out = student.train()(pixels[:160])
+        loss = F.cross_entropy(out.logits, labels[:160])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    student.eval()
+    test = ImageSet(pixels[160:], labels[160:], CLASSES, "patterns")
+    bank = student.build_bank(pixels[:160], labels[:160])
+    figures, _ = evaluate(student, test, bank, batch_size=20, repeats=5, seed=0)
+    assert figures["sorted"] > figures["batch"]["mean"]
+
+
+def test_calibration_error_against_the_definition() -> None:
+    logits = torch.randn(300, 4, generator=GENERATOR) * 2
+    labels = torch.randint(0, 4, (300,), generator=GENERATOR)
+    confidence, predicted = logits.softmax(1).max(1)
+    expected = 0.0
+    for b in range(15):
+        inside = (confidence >= b / 15) & (confidence < (b + 1) / 15)
+        if inside.any():
+            right = (predicted[inside] == labels[inside]).float().mean()
+            expected += inside.float().mean() * (right - confidence[inside].mean()).abs()
+    assert expected_calibration_error(logits, labels) == pytest.approx(float(expected), abs=1e-5)

@@ -1,0 +1,91 @@
+"""Teachers: architectures, any module, trained once and shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import small_config
+from torch import nn
+
+from cnn2gnn.architectures import build_network
+from cnn2gnn.files import BrokenFileError
+from cnn2gnn.runs import load_splits
+from cnn2gnn.teacher import Teacher, obtain_teacher, teacher_folder
+from cnn2gnn.training import make_fabric
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("resnet20", 0.27), ("resnet56", 0.85), ("resnet110", 1.7)]
+)
+def test_small_networks_have_the_published_sizes(name: str, millions: float) -> None:
+    network = build_network(name, 3, 32, 10)
+    count = sum(p.numel() for p in network.parameters()) / 1e6
+    assert count == pytest.approx(millions, abs=0.03)  # He et al. 2016, table 6
+    assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 1), (64, 1), (84, 2)])
+def test_small_images_get_a_small_stem(size: int, stride: int) -> None:
+    network = build_network("resnet18", 1, size, 7)
+    assert network.conv1.stride == (stride, stride) and network.conv1.in_channels == 1  # type: ignore[union-attr]
+    assert network.eval()(torch.zeros(1, 1, size, size)).shape == (1, 7)
+
+
+def test_pretrained_weights_are_kept_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = torchvision.models.resnet18()
+    asked: list[str] = []
+
+    def get_model(name: str, weights: str | None) -> nn.Module:
+        asked.append(f"{name} {weights}")
+        return source
+
+    monkeypatch.setattr(torchvision.models, "get_model", get_model)
+    deep, stem = source.layer4[1].conv2.weight.clone(), source.conv1.weight.sum((1, 2, 3))
+    network = build_network("resnet18", 1, 84, 5, "imagenet")
+    assert asked == ["resnet18 DEFAULT"]
+    assert torch.equal(network.layer4[1].conv2.weight, deep)  # type: ignore[union-attr, index]
+    grey = network.conv1.weight.sum((1, 2, 3))  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(grey, stem)  # a grey image excites it as three equal channels
+    with pytest.raises(ValueError, match="not to be had for resnet20; choose resnet18"):
+        build_network("resnet20", 3, 32, 5, "imagenet")
+
+
+def test_any_module_is_a_teacher() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    teacher = Teacher(network, [0.0] * 3, [1.0] * 3, "mine")
+    images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
+    logits, features = teacher.features(images)
+    assert torch.equal(logits, network(images / 255)) and features.shape == (4, 8)
+    with pytest.raises(ValueError, match="no Linear layer"):
+        Teacher(nn.Flatten(), [0.0], [1.0], "flat").features(images[:, :1])
+
+
+def test_one_weight_more_is_another_teacher() -> None:
+    teachers = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        teachers.append(Teacher(nn.Linear(2, 2), [0.5], [0.5], "t"))
+    with torch.no_grad():
+        teachers[2].network.weight[0, 0] += 1e-6  # type: ignore[index, operator, union-attr]
+    prints = [teacher.fingerprint() for teacher in teachers]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_teacher_is_trained_once_and_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path, teacher_epochs=1, run="first")
+    splits, fabric = load_splits(config.data), make_fabric("cpu", 1, 1, "32-true")
+    first = obtain_teacher(config, splits, fabric)
+    monkeypatch.setattr("cnn2gnn.teacher.fit", lambda *_, **__: pytest.fail("trained again"))
+    second = obtain_teacher(small_config(tmp_path, teacher_epochs=1, run="second"), splits, fabric)
+    assert first.fingerprint() == second.fingerprint() and not second.training
+    longer = small_config(tmp_path, teacher_epochs=2)
+    assert teacher_folder(longer, splits) != teacher_folder(config, splits)
+    path = teacher_folder(config, splits) / "teacher.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BrokenFileError, match=r"teacher\.safetensors is damaged"):
+        obtain_teacher(config, splits, fabric)

@@ -193,7 +193,7 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     drag(page, box, (0.25, 0.1), (0.75, 0.5))
     first = lassoed_more_than(page, 1)
     assert first < len(places)
-    page.get_by_role("button", name="add").click()
+    page.get_by_role("button", name="add", exact=True).click()
     drag(page, box, (0.25, 0.5), (0.75, 0.9))
     second = lassoed_more_than(page, first)
     shot(page, "lassoed")
@@ -204,7 +204,7 @@ def test_a_person_explores_the_graph(small_run, lab, page):
         page.wait_for_timeout(700)
         page.get_by_role("tab", name=name, exact=True).scroll_into_view_if_needed()
         shot(page, name.lower().replace(" ", "-"))
-    page.get_by_role("button", name="selection.csv").click()
+    page.get_by_role("button", name="selection.csv", exact=True).click()
     page.get_by_text("wrote ").wait_for()
     exported = pd.read_csv(small_run.folder / "exports" / "selection.csv")
     assert len(exported) == second

@@ -71,7 +71,10 @@ class MatrixPanel:
         self._list("all classes", state.edges.between_classes())
         self.widget = HBox(
             [
-                VBox([self.matrix, HBox([every, adjacency]), self._image]),
+                VBox(
+                    [self.matrix, HBox([every, adjacency]), self._image],
+                    layout=Layout(min_width="440px"),
+                ),
                 VBox([self._title, self.edges, self._pairs]),
             ]
         )

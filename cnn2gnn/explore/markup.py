@@ -89,7 +89,7 @@ _SIZE = f"style='width: 48px; height: 48px; {_IMAGE}'"
 
 def _bar(name: str, share: float, colour: str) -> str:
     return (
-        f"<div style='width: 130px'>{escape(name)} <span style='float: right'>{share:.3f}</span>"
+        f"<div style='width: 104px'>{escape(name)} <span style='float: right'>{share:.3f}</span>"
         f"<div style='height: 5px; background: #eee'><div style='height: 5px; "
         f"width: {100 * share:.0f}%; background: {colour}'></div></div></div>"
     )

@@ -23,7 +23,7 @@ from cnn2gnn.runs import EpochLog, Run
 from cnn2gnn.student import Student, StudentOutput
 from cnn2gnn.student_task import StudentTask, fit_gate
 from cnn2gnn.teacher import Teacher, accuracy, in_chunks, obtain_teacher, teacher_folder
-from cnn2gnn.training import CHECKPOINT, Recipe, fit, make_fabric
+from cnn2gnn.training import CHECKPOINT, Recipe, fit, make_fabric, place
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Session:
         shared = self._new_student(config)
         trained = self.student().state_dict()
         shared.load_state_dict({name: trained[name] for name in shared.state_dict()})
-        return shared.to(self.fabric.device).eval()
+        return place(shared, self.fabric.device).eval()
 
     def baselines(self) -> dict[str, Student]:
         """Return the baselines that the run asks for, by name."""
@@ -156,7 +156,7 @@ class Session:
         folder = self.run.folder if stage == "student" else self.run.folder / "baselines" / stage
         path = folder / "student.safetensors"
         if path.exists():
-            return Student.load(path).to(self.fabric.device)
+            return place(Student.load(path), self.fabric.device)
         student = self._new_student(config)
         snapshots = folder / "snapshots" if stage == "student" else None
         task = StudentTask(student, self.splits, cache, config, self.fabric.device, snapshots)

@@ -84,7 +84,8 @@ class Run:
         Raises:
             RunLockedError: another process holds it.
         """
-        self._lock = FileLock(self.folder / ".lock")
+        # one lock a process: a notebook's cell that starts the run may be run again
+        self._lock = FileLock(self.folder / ".lock", is_singleton=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

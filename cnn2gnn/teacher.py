@@ -21,7 +21,7 @@ from cnn2gnn.data import ImageSet, Splits, augment, channel_statistics
 from cnn2gnn.files import load_state, load_tensors, save_tensors, write_json
 from cnn2gnn.layers import Floats, Normalise
 from cnn2gnn.runs import EpochLog
-from cnn2gnn.training import CHECKPOINT, Recipe, fit
+from cnn2gnn.training import CHECKPOINT, Recipe, fit, place
 
 
 class Teacher(nn.Module):
@@ -144,7 +144,7 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
         path = folder / "teacher.safetensors"
         if path.exists():
             load_state(teacher, load_tensors(path)[0], path)
-            return teacher.to(fabric.device).eval()
+            return place(teacher, fabric.device).eval()
         _train(teacher, config, splits, fabric, folder)
         save_tensors(path, teacher.state_dict(), {"name": teacher.name})
         (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from cnn2gnn.files import load_state, load_tensors, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,7 @@ def fit(
     Raises:
         NotFiniteError: names the step and the last good checkpoint.
     """
-    module = task.module.to(fabric.device)
-    if fabric.device.type != "mps":
-        module.to(memory_format=torch.channels_last)
+    module = place(task.module, fabric.device)
     average = None
     if recipe.ema:
         averaging = get_ema_multi_avg_fn(recipe.ema)
@@ -170,10 +169,21 @@ def fit(
         module.eval()
         figures = task.validate(evaluated.eval(), epoch)
         if fabric.is_global_zero:
-            save_tensors(path, _state(module, average, optimizer), {"epoch": epoch})
+            # logged first: an epoch killed in between is repeated and logged again, never lost
             log({"epoch": epoch, "loss": loss, **figures, "seconds": time.perf_counter() - began})
+            save_tensors(path, _state(module, average, optimizer), {"epoch": epoch})
         fabric.barrier()
     return evaluated.eval()
+
+
+def place(module: ModuleType, device: torch.device) -> ModuleType:
+    """Put `module` on `device`, channels-last where that is faster (not on MPS).
+
+    For training and for use alike: convolutions of another layout round differently, and a model
+    loaded again must give the same bits as one just trained.
+    """
+    layout = torch.preserve_format if device.type == "mps" else torch.channels_last
+    return module.to(device, memory_format=layout)
 
 
 def _train_epoch(

@@ -183,7 +183,7 @@ def place(module: ModuleType, device: torch.device) -> ModuleType:
     loaded again must give the same bits as one just trained.
     """
     layout = torch.preserve_format if device.type == "mps" else torch.channels_last
-    return module.to(device, memory_format=layout)
+    return module.to(device).to(memory_format=layout)
 
 
 def _train_epoch(

@@ -44,14 +44,17 @@ class Session:
             ConfigError, RunLockedError, DataError: see `Run.create`, `Run.lock`, `data.load`.
         """
         run = Run.create(config)
-        run.lock()
         fabric = make_fabric(**config.run.hardware)
+        if fabric.is_global_zero:
+            run.lock()
         splits = run.load_splits()
         teacher = obtain_teacher(config, splits, fabric)
         folder = teacher_folder(config, splits) / "cache"
         views = config.training.views
         cache = TeacherCache(teacher, splits.train, config.data.recipe, views, folder)
-        return cls(run, fabric, splits, teacher, cache.build())
+        with fabric.rank_zero_first():
+            cache.build()
+        return cls(run, fabric, splits, teacher, cache)
 
     def student(self) -> Student:
         """Return the distilled student, trained or loaded."""
@@ -119,11 +122,12 @@ class Session:
             },
             "baselines": {name: self._baseline_figures(b) for name, b in baselines.items()},
         }
-        if bank is not None:
-            bank.save(run.folder / "bank.safetensors")
-        tensors = node_tensors(nodes, test.labels, teacher_logits)
-        save_tensors(run.folder / "nodes.safetensors", tensors)
-        write_json(run.folder / "metrics.json", metrics)
+        if self.fabric.is_global_zero:
+            if bank is not None:
+                bank.save(run.folder / "bank.safetensors")
+            tensors = node_tensors(nodes, test.labels, teacher_logits)
+            save_tensors(run.folder / "nodes.safetensors", tensors)
+            write_json(run.folder / "metrics.json", metrics)
         return metrics
 
     def _baseline_figures(self, student: Student) -> dict[str, Any]:
@@ -170,6 +174,7 @@ class Session:
         if self.fabric.is_global_zero:
             trained.save(path)
             (checkpoints / CHECKPOINT).unlink(missing_ok=True)
+        self.fabric.barrier()
         return trained
 
     def _new_student(self, config: Config) -> Student:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -138,17 +139,18 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
     """
     folder = teacher_folder(config, splits)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        torch.manual_seed(config.teacher.teacher_seed)
-        teacher = new_teacher(config, splits.train)
-        path = folder / "teacher.safetensors"
-        if path.exists():
-            load_state(teacher, load_tensors(path)[0], path)
-            return place(teacher, fabric.device).eval()
-        _train(teacher, config, splits, fabric, folder)
-        save_tensors(path, teacher.state_dict(), {"name": teacher.name})
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return teacher.eval()
+    path = folder / "teacher.safetensors"
+    teacher = new_teacher(config, splits.train)
+    with FileLock(folder / ".lock") if fabric.is_global_zero else nullcontext():
+        fabric.barrier()  # the ranks of one run look together
+        if not path.exists():
+            _train(teacher, config, splits, fabric, folder)
+            if fabric.is_global_zero:
+                save_tensors(path, teacher.state_dict(), {"name": teacher.name})
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+        fabric.barrier()
+    load_state(teacher, load_tensors(path)[0], path)  # one teacher for all ranks
+    return place(teacher, fabric.device).eval()
 
 
 def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, folder: Path) -> None:

@@ -85,6 +85,17 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert same_bits(whole, resumed)
 
 
+def test_an_epoch_that_was_not_logged_is_repeated(tmp_path: Path) -> None:
+    def full(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fit(LineTask(), RECIPE, FABRIC, tmp_path, full)
+    _, rows = train(LineTask(), tmp_path)
+    assert [row["epoch"] for row in rows] == [2, 3]
+
+
 def test_averaged_weights_differ_from_the_last_ones(tmp_path: Path) -> None:
     plain, _ = train(LineTask(), tmp_path / "plain")
     averaged, _ = train(LineTask(), tmp_path / "ema", Recipe(4, 8, "adamw", 0.05, 0.01, ema=0.9))

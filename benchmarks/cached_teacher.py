@@ -2,8 +2,9 @@
 
 Student conv-small, teacher ResNet-18 (small-image stem), 32 x 32 RGB noise in 100 classes: the
 time depends neither on what the images show nor on what the teacher has learned, so its weights
-are untrained. The epochs alternate, so that other load meets both alike. Building the cache is
-timed by itself: it costs one pass of the teacher per view, whatever the number of epochs.
+are untrained. The epochs alternate, so that other load meets both alike; CPU seconds are shown
+beside the wall clock's, for they hardly feel it. Building the cache is timed by itself: it costs
+one pass of the teacher per view, whatever the number of epochs.
 
     python benchmarks/cached_teacher.py [--images 1024] [--repeats 3]     (with cnn2gnn installed)
 """
@@ -14,9 +15,10 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -26,7 +28,7 @@ from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distil import StudentTask, recipe
 from cnn2gnn.student import Student
-from cnn2gnn.teacher import Teacher, new_teacher
+from cnn2gnn.teacher import new_teacher
 from cnn2gnn.training import fit, make_fabric
 
 CLASSES = 100
@@ -44,26 +46,49 @@ def noise(count: int, seed: int) -> ImageSet:
     return ImageSet(pixels, labels, tuple(map(str, range(CLASSES))), "noise")
 
 
-def epoch_seconds(cache: TeacherCache, splits: Splits, fabric: Fabric) -> float:
+class Seconds(NamedTuple):
+    """How long something took."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object]) -> Seconds:
+    """Do `work` once."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def train_epoch(cache: TeacherCache, splits: Splits, fabric: Fabric) -> None:
     """Train a fresh student for one epoch, with validation and checkpoint as in a run."""
     torch.manual_seed(0)
     student = Student(
         CONFIG.student, channels=3, size=32, classes=CLASSES, mean=[0.5] * 3, std=[0.3] * 3
     )
     task = StudentTask(student, splits, cache, CONFIG, fabric.device)
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        fit(task, recipe(CONFIG), fabric, Path(folder), rows.append)
-    return rows[0]["seconds"]
+        fit(task, recipe(CONFIG), fabric, Path(folder), lambda row: None)
 
 
-def built(teacher: Teacher, splits: Splits, views: int, folder: str) -> TeacherCache:
-    """The cache of `views` views; 0 asks the teacher in every step."""
-    return TeacherCache(teacher, splits.train, CONFIG.data.recipe, views, Path(folder)).build()
+def report(cached: list[Seconds], online: list[Seconds], building: Seconds, clock: str) -> float:
+    """Print the figures of one clock, "wall" or "cpu"; returns the median ratio."""
+    building_s: float = getattr(building, clock)
+    cached_s, online_s = ([getattr(s, clock) for s in column] for column in (cached, online))
+    ratios = [slow / fast for fast, slow in zip(cached_s, online_s, strict=True)]
+    print(f"{clock} seconds")
+    print(f"  building the cache  {building_s:6.2f} a view, once per teacher and data set")
+    for name, column in (("epoch, cached", cached_s), ("epoch, online", online_s)):
+        print(f"  {name}       {median(column):6.2f} ({min(column):.2f} to {max(column):.2f})")
+    print(f"  online / cached     {median(ratios):6.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    views, epochs = Config().training.views, Config().training.epochs  # the defaults
+    gain = epochs * median(online_s) / (views * building_s + epochs * median(cached_s))
+    print(f"  {epochs} epochs, building {views} views included: {gain:.1f} times faster")
+    return median(ratios)
 
 
 def main() -> int:
-    """Print epochs, their ratio and its spread; 0 if the target is met."""
+    """Measure and print; 0 if the target is met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1024, help="training images")
     parser.add_argument("--repeats", type=int, default=3, help="epochs of each kind")
@@ -79,30 +104,25 @@ def main() -> int:
         f"student {CONFIG.student.stem}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        cached = built(teacher, splits, 1, folder)
-        building_s = time.perf_counter() - began
-        online = built(teacher, splits, 0, folder)
-        epoch_seconds(cached, splits, fabric)  # warm-up: the first step allocates
+
+        def cache_of(views: int) -> TeacherCache:
+            return TeacherCache(teacher, splits.train, CONFIG.data.recipe, views, Path(folder))
+
+        cached, online = cache_of(1), cache_of(0)  # 0: the teacher is asked in every step
+        train_epoch(online, splits, fabric)  # warm-up: first calls allocate and compile
+        building = timed(cached.build)
         pairs = [
-            (epoch_seconds(cached, splits, fabric), epoch_seconds(online, splits, fabric))
+            (
+                timed(lambda: train_epoch(cached, splits, fabric)),
+                timed(lambda: train_epoch(online, splits, fabric)),
+            )
             for _ in range(arguments.repeats)
         ]
-    ratios = [online_s / cached_s for cached_s, online_s in pairs]
-    print(f"building the cache  {building_s:7.2f} s a view, once per teacher and data set")
-    for name, seconds in zip(("cached", "online"), zip(*pairs, strict=True), strict=True):
-        low, high = min(seconds), max(seconds)
-        print(f"epoch, {name}       {median(seconds):7.2f} s  ({low:.2f} to {high:.2f})")
-    ratio, low, high = median(ratios), min(ratios), max(ratios)
-    print(f"online / cached     {ratio:7.1f}    ({low:.1f} to {high:.1f})  target >= {TARGET:.0f}")
-    views, epochs = Config().training.views, Config().training.epochs  # the defaults
-    cached_s, online_s = (median(column) for column in zip(*pairs, strict=True))
-    whole_s = views * building_s + epochs * cached_s
-    print(
-        f"whole training, {epochs} epochs on {views} views, building included: "
-        f"{epochs * online_s / whole_s:.1f} times faster"
-    )
-    print("target met" if ratio >= TARGET else "target MISSED")
+    with_cache, without = [fast for fast, _ in pairs], [slow for _, slow in pairs]
+    ratio = report(with_cache, without, building, "wall")
+    report(with_cache, without, building, "cpu")
+    verdict = "met" if ratio >= TARGET else "MISSED"
+    print(f"target {verdict}: an epoch at least {TARGET:.0f} times faster by the wall clock")
     return 0 if ratio >= TARGET else 1
 
 

@@ -40,7 +40,8 @@ def tiny(folder: Path, **more: object) -> Config:
 
 def start(config: Config) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SCRIPT, json.dumps(config.parameters())]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # sums are split over the threads: another number of them gives other bits
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 

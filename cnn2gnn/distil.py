@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,14 @@ from cnn2gnn.files import save_tensors, write_json
 from cnn2gnn.runs import EpochLog, Run
 from cnn2gnn.student import Student, StudentOutput
 from cnn2gnn.student_task import StudentTask, fit_gate
-from cnn2gnn.teacher import Teacher, accuracy, in_chunks, obtain_teacher, teacher_folder
+from cnn2gnn.teacher import (
+    Teacher,
+    accuracy,
+    check_classes,
+    in_chunks,
+    obtain_teacher,
+    teacher_folder,
+)
 from cnn2gnn.training import CHECKPOINT, Recipe, fit, make_fabric, place
 
 
@@ -37,21 +45,31 @@ class Session:
     cache: TeacherCache
 
     @classmethod
-    def start(cls, config: Config) -> Session:
+    def start(cls, config: Config, teacher: Teacher | None = None) -> Session:
         """Load the data, obtain the teacher and fill its cache; the run is locked.
+
+        Args:
+            teacher: a trained one of your own, from any `nn.Module`; None: the configured one.
 
         Raises:
             ConfigError, RunLockedError, DataError: see `Run.create`, `Run.lock`, `data.load`.
+            ValueError: your teacher knows another number of classes.
         """
-        run = Run.create(config)
+        own = None if teacher is None else teacher.fingerprint()
+        run = Run.create(config, own)
         fabric = make_fabric(**config.run.hardware)
         if fabric.is_global_zero:
             run.lock()
         splits = run.load_splits()
-        teacher = obtain_teacher(config, splits, fabric)
-        folder = teacher_folder(config, splits) / "cache"
+        if teacher is None:
+            teacher = obtain_teacher(config, splits, fabric)
+            folder = teacher_folder(config, splits)
+        else:
+            teacher = place(teacher, fabric.device).eval()
+            check_classes(teacher, splits.train)
+            folder = Path(config.run.runs_dir, "teachers", f"own-{own}")
         views = config.training.views
-        cache = TeacherCache(teacher, splits.train, config.data.recipe, views, folder)
+        cache = TeacherCache(teacher, splits.train, config.data.recipe, views, folder / "cache")
         with fabric.rank_zero_first():
             cache.build()
         return cls(run, fabric, splits, teacher, cache)
@@ -154,7 +172,7 @@ class Session:
     def _bank(self, student: Student) -> Bank | None:
         if student.scope == "none":
             return None
-        return student.build_bank(self.splits.train.images, self.splits.train.labels)
+        return student.bank(self.splits.train.images, self.splits.train.labels)
 
     def _obtain(self, stage: str, config: Config, cache: TeacherCache | None) -> Student:
         folder = self.run.folder if stage == "student" else self.run.folder / "baselines" / stage
@@ -206,8 +224,11 @@ def recipe(config: Config) -> Recipe:
     )
 
 
-def distil(config: Config) -> Run:
-    """Run everything: teacher, student, baselines, evaluation. Returns the finished run."""
-    session = Session.start(config)
+def distil(config: Config, teacher: Teacher | None = None) -> Run:
+    """Run everything: teacher, student, baselines, evaluation. Returns the finished run.
+
+    Args and errors as in `Session.start`.
+    """
+    session = Session.start(config, teacher)
     session.finish(session.student(), session.baselines())
     return session.run

@@ -51,8 +51,11 @@ class Run:
         self.folder, self.config = folder, config
 
     @classmethod
-    def create(cls, config: Config) -> Run:
+    def create(cls, config: Config, own_teacher: str | None = None) -> Run:
         """Return the run of this configuration, new or begun earlier with the same parameters.
+
+        Args:
+            own_teacher: fingerprint of a teacher that was not trained here.
 
         Raises:
             ConfigError: a run of this name exists with other parameters; nothing is touched.
@@ -60,9 +63,14 @@ class Run:
         run = cls(Path(config.run.runs_dir) / config.run.run, config)
         path = run.folder / "config.json"
         if path.exists():
-            run._refuse_other(json.loads(path.read_text())["parameters"])
+            before = json.loads(path.read_text())
+            run._refuse_other(
+                {**before["parameters"], "own_teacher": before.get("own_teacher")},
+                {**config.parameters(), "own_teacher": own_teacher},
+            )
         else:
-            write_json(path, {"parameters": config.parameters(), **environment()})
+            asked = {"parameters": config.parameters(), "own_teacher": own_teacher}
+            write_json(path, {**asked, **environment()})
         return run
 
     @classmethod
@@ -92,6 +100,11 @@ class Run:
             raise RunLockedError(
                 f"another process is working on {self.folder}; wait for it or choose another run"
             ) from None
+
+    @property
+    def own_teacher(self) -> str | None:
+        """Fingerprint of the user's own teacher; None if the teacher is the configured one."""
+        return json.loads((self.folder / "config.json").read_text()).get("own_teacher")
 
     def load_splits(self) -> Splits:
         """Load the data set of the run."""
@@ -129,8 +142,7 @@ class Run:
         paths = sorted((self.folder / "snapshots").glob("epoch-*.safetensors"))
         return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
 
-    def _refuse_other(self, before: dict[str, Any]) -> None:
-        now = self.config.parameters()
+    def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
             for name in sorted({*before, *now} - {*_FREE})

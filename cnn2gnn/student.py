@@ -186,7 +186,7 @@ class Student(nn.Module):
         return own_logits + self.log_scale.exp() * gate[:, None] * evidence
 
     @torch.no_grad()
-    def build_bank(self, images: Tensor, labels: Tensor, batch_size: int = 500) -> Bank:
+    def bank(self, images: Tensor, labels: Tensor, batch_size: int = 500) -> Bank:
         """Return the bank of training images `(M, C, H, W)` with labels `(M,)`.
 
         Raises:

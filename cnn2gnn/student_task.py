@@ -109,7 +109,7 @@ class StudentTask:
         bank = None
         if module.scope == "bank":
             part = slice(0, SNAPSHOT_BANK)
-            bank = module.build_bank(self.images[part], self.labels[part])
+            bank = module.bank(self.images[part], self.labels[part])
         seen = module.correct(nodes.own_logits[some], nodes.features[some], bank, pixels=pixels)
         assert seen.graph is not None
         among = labels[some] if bank is None else bank.labels

@@ -67,7 +67,8 @@ class Teacher(nn.Module):
         digest = hashlib.sha256(type(self.network).__name__.encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            # as bytes: numpy knows no bfloat16
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -110,6 +111,22 @@ def in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int = 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of right predictions, in [0, 1]."""
     return (logits.argmax(1) == labels).float().mean().item()
+
+
+@torch.no_grad()
+def check_classes(teacher: Teacher, images: ImageSet) -> None:
+    """Ask a teacher that was trained elsewhere for one image.
+
+    Raises:
+        ValueError: it does not answer with one logit per class.
+    """
+    device = next(teacher.parameters()).device
+    found, expected = tuple(teacher(images.images[:1].to(device)).shape), (1, len(images.classes))
+    if found != expected:
+        raise ValueError(
+            f"teacher {teacher.name} gives logits of shape {found} for one image of "
+            f"{images.name}; {expected} is needed"
+        )
 
 
 def new_teacher(config: Config, train: ImageSet) -> Teacher:

@@ -22,9 +22,11 @@ from torch.nn import functional as F
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.distil import Session, distil
 from cnn2gnn.evaluation import alone, anchors
+from cnn2gnn.explore.nodes import RunNodes
 from cnn2gnn.files import load_tensors
 from cnn2gnn.runs import Run
 from cnn2gnn.student_task import fit_gate
+from cnn2gnn.teacher import Teacher, accuracy
 
 SCRIPT = """
 import json, sys
@@ -194,3 +196,30 @@ def test_an_unknown_baseline_is_named(folder: Path) -> None:
     session = Session.start(tiny(folder, run="names"))
     with pytest.raises(ValueError, match="no baseline 'oracle'; there are stem_only and"):
         session.baseline("oracle")
+
+
+def test_any_trained_network_can_teach(folder: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    teacher = Teacher(network, [0.3], [0.4], "mine")
+    config = tiny(folder, run="taught")
+    run = distil(config, teacher)
+    test = run.load_splits().test
+    expected = teacher(test.images)
+    torch.testing.assert_close(run.load_nodes()["teacher_logits"], expected, rtol=1e-4, atol=1e-4)
+    assert run.metrics()["teacher"] == {
+        "name": "mine",
+        "parameters": 650,
+        "accuracy": accuracy(expected, test.labels),
+    }
+    assert RunNodes.load(run).teacher is None, "the configured teacher has not taught this run"
+    distil(config, teacher)  # it continues with the same one only
+    with pytest.raises(ConfigError, match=r"own_teacher was '\w+', is None"):
+        Session.start(config)
+    short = Teacher(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 7)), [0.3], [0.4], "7"
+    )
+    with pytest.raises(
+        ValueError, match=r"teacher 7 gives logits .*\(1, 7\).* \(1, 10\) is needed"
+    ):
+        Session.start(tiny(folder, run="short"), short)

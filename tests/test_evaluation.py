@@ -34,7 +34,7 @@ def make(**config: object) -> Student:
 
 def test_anchors_do_not_depend_on_the_other_test_images() -> None:
     student = make()
-    bank = student.build_bank(TRAIN.images, TRAIN.labels)
+    bank = student.bank(TRAIN.images, TRAIN.labels)
     whole = anchors(student, alone(student, TEST.images), bank).logits
     part = anchors(student, alone(student, TEST.images[7:9]), bank).logits
     torch.testing.assert_close(whole[7:9], part, rtol=1e-3, atol=1e-4)
@@ -44,7 +44,7 @@ def test_anchors_do_not_depend_on_the_other_test_images() -> None:
 @given(batch_size=st.integers(8, 80), seed=st.integers(0, 5))
 def test_in_batches_every_node_is_predicted_once(scope: str, batch_size: int, seed: int) -> None:
     student = make(scope=scope)
-    bank = student.build_bank(TRAIN.images, TRAIN.labels)
+    bank = student.bank(TRAIN.images, TRAIN.labels)
     nodes = alone(student, TEST.images)
     order = torch.randperm(61, generator=torch.Generator().manual_seed(seed))
     logits = in_batches(student, nodes, bank, order, batch_size)
@@ -61,7 +61,7 @@ def test_in_batches_every_node_is_predicted_once(scope: str, batch_size: int, se
 
 def test_figures_follow_the_seed_and_alone_is_the_own_branch() -> None:
     student = make(scope="batch")
-    bank = student.build_bank(TRAIN.images, TRAIN.labels)
+    bank = student.bank(TRAIN.images, TRAIN.labels)
     first, nodes = evaluate(student, TEST, bank, batch_size=20, repeats=3, seed=1)
     again, _ = evaluate(student, TEST, bank, batch_size=20, repeats=3, seed=1)
     assert first == again
@@ -95,7 +95,7 @@ def test_the_audit_sees_a_leak_through_the_order() -> None:
         optimizer.step()
     student.eval()
     test = ImageSet(pixels[160:], labels[160:], CLASSES, "patterns")
-    bank = student.build_bank(pixels[:160], labels[:160])
+    bank = student.bank(pixels[:160], labels[:160])
     figures, _ = evaluate(student, test, bank, batch_size=20, repeats=5, seed=0)
     assert figures["sorted"] > figures["batch"]["mean"]
 

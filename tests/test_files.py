@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,17 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text().strip() == '{\n  "old": 1\n}'
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    ours, dead = (tmp_path / f".a.json.{pid}" for pid in (os.getppid(), ended.pid))
+    other = tmp_path / f".b.json.{ended.pid}"
+    for path in (ours, dead, other):
+        path.write_text("half of the n")
+    write_json(tmp_path / "a.json", {"new": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", ours.name, other.name}
 
 
 def test_a_state_of_another_shape_is_one_line(tmp_path: Path) -> None:

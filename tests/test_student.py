@@ -31,7 +31,7 @@ def make(size: int = 8, **config: object) -> Student:
 @pytest.mark.parametrize("scope", ["bank", "batch"])
 def test_every_stem_and_scope_classifies(stem: str, scope: str) -> None:
     student = make(stem=stem, scope=scope)
-    bank = student.build_bank(IMAGES, LABELS)
+    bank = student.bank(IMAGES, LABELS)
     for out in (student(IMAGES[:9], bank), student(IMAGES[:9])):
         assert out.logits.shape == out.own_logits.shape == (9, CLASSES)
         assert out.logits.isfinite().all()
@@ -42,7 +42,7 @@ def test_every_stem_and_scope_classifies(stem: str, scope: str) -> None:
 @pytest.mark.parametrize("scope", ["bank", "batch"])
 def test_every_graph_trains(graph: str, scope: str) -> None:
     student = make(graph=graph, scope=scope)
-    bank = student.build_bank(IMAGES, LABELS) if student.scope == "bank" else None
+    bank = student.bank(IMAGES, LABELS) if student.scope == "bank" else None
     exclude = torch.arange(12) if bank else None
     out = student.train(bank is None)(IMAGES[:12], bank, exclude)
     (F.cross_entropy(out.logits, LABELS[:12]) + out.own_logits.square().mean()).backward()
@@ -53,7 +53,7 @@ def test_every_graph_trains(graph: str, scope: str) -> None:
 def test_logits_are_the_evidence_formula() -> None:
     """logits_i = own_i + c·g_i·Σ_j s_ij r_j, edge by edge."""
     student = make()
-    bank = student.build_bank(IMAGES, LABELS)
+    bank = student.bank(IMAGES, LABELS)
     out = student(IMAGES[:6], bank, torch.arange(6))
     assert out.graph is not None and out.gate is not None
     for i in range(6):
@@ -68,7 +68,7 @@ def test_logits_are_the_evidence_formula() -> None:
 
 def test_no_gradient_reaches_the_stem_through_the_bank() -> None:
     student = make()
-    bank = student.build_bank(IMAGES, LABELS)
+    bank = student.bank(IMAGES, LABELS)
     out = student(IMAGES[:6], bank)
     weights = torch.arange(float(CLASSES))
     ((out.logits - out.own_logits.detach()) @ weights).sum().backward()
@@ -81,7 +81,7 @@ def test_no_gradient_reaches_the_stem_through_the_bank() -> None:
 
 def test_a_bank_is_refused_in_training_mode() -> None:
     student = make()
-    bank = student.build_bank(IMAGES, LABELS)
+    bank = student.bank(IMAGES, LABELS)
     with pytest.raises(ValueError, match=r"evaluation mode; call student\.eval\(\)"):
         student.train()(IMAGES[:6], bank)
 
@@ -96,7 +96,7 @@ def test_in_the_batch_the_graph_is_learned_through_its_weights() -> None:
 
 def test_a_bank_prediction_ignores_the_other_queries() -> None:
     student = make()
-    bank = student.build_bank(IMAGES[:180], LABELS[:180])
+    bank = student.bank(IMAGES[:180], LABELS[:180])
     together = student(IMAGES[180:], bank).logits
     apart = torch.cat([student(IMAGES[i : i + 1], bank).logits for i in range(180, 200)])
     torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-4)
@@ -104,7 +104,7 @@ def test_a_bank_prediction_ignores_the_other_queries() -> None:
 
 def test_unlabelled_nodes_add_no_evidence_but_take_weight() -> None:
     student = make()
-    bank = student.build_bank(IMAGES[:30], LABELS[:30])
+    bank = student.bank(IMAGES[:30], LABELS[:30])
     queries = student.embed(IMAGES[30:40])
     among = bank.with_unlabelled(queries)
     assert len(among) == 40 and among.residuals[30:].abs().sum() == 0
@@ -115,7 +115,7 @@ def test_unlabelled_nodes_add_no_evidence_but_take_weight() -> None:
 @pytest.mark.parametrize("scope", ["bank", "batch"])
 def test_a_fixed_graph_is_that_of_the_pixels(scope: str) -> None:
     student = make(graph="fixed", scope=scope)
-    bank = student.build_bank(IMAGES[:100], LABELS[:100])
+    bank = student.bank(IMAGES[:100], LABELS[:100])
     graph = student(IMAGES[100:110], bank).graph
     flat = IMAGES.flatten(1).double()
     nearest = torch.cdist(flat[100:110], flat[:100]).topk(4, largest=False).indices
@@ -142,7 +142,7 @@ def test_a_direction_without_variance_is_not_blown_up() -> None:
 
 def test_files_round_trip(tmp_path: Path) -> None:
     student = make(scope="batch", k=3)
-    bank = student.build_bank(IMAGES, LABELS)
+    bank = student.bank(IMAGES, LABELS)
     student.save(tmp_path / "student.safetensors")
     bank.save(tmp_path / "bank.safetensors")
     loaded, loaded_bank = (
@@ -171,7 +171,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 def test_a_bank_that_is_too_small_is_named() -> None:
     with pytest.raises(ValueError, match=r"at least k \+ 2 = 6 images, not 5"):
-        make().build_bank(IMAGES[:5], LABELS[:5])
+        make().bank(IMAGES[:5], LABELS[:5])
 
 
 @pytest.mark.parametrize("scope", ["bank", "batch"])

@@ -72,6 +72,7 @@ def test_one_weight_more_is_another_teacher() -> None:
         teachers[2].network.weight[0, 0] += 1e-6  # type: ignore[index, operator, union-attr]
     prints = [teacher.fingerprint() for teacher in teachers]
     assert prints[0] == prints[1] != prints[2]
+    assert teachers[0].bfloat16().fingerprint() not in prints
 
 
 def test_a_teacher_is_trained_once_and_shared(

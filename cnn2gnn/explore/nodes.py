@@ -133,7 +133,9 @@ class RunNodes:
 
     @cached_property
     def teacher(self) -> Teacher | None:
-        """The teacher of the run, if it still lies beside it."""
+        """The teacher of the run, if it still lies beside it; one of the user's own does not."""
+        if self.run.own_teacher is not None:
+            return None
         config = self.run.config
         here = replace(config.run, runs_dir=str(self.run.folder.parent))  # wherever it is now
         config = replace(config, run=here)

@@ -175,12 +175,12 @@ class Session:
         return student.bank(self.splits.train.images, self.splits.train.labels)
 
     def _obtain(self, stage: str, config: Config, cache: TeacherCache | None) -> Student:
-        folder = self.run.folder if stage == "student" else self.run.folder / "baselines" / stage
+        folder = self.run.stage_folder(stage)
         path = folder / "student.safetensors"
         if path.exists():
             return place(Student.load(path), self.fabric.device)
         student = self._new_student(config)
-        snapshots = folder / "snapshots" if stage == "student" else None
+        snapshots = folder / "snapshots"
         task = StudentTask(student, self.splits, cache, config, self.fabric.device, snapshots)
         checkpoints = folder / "checkpoint"
         log = EpochLog(self.run.folder, stage)

@@ -137,9 +137,14 @@ class Run:
         """Return one row per stage and epoch, from `metrics.jsonl`."""
         return EpochLog.read(self.folder)
 
-    def snapshots(self) -> list[tuple[int, dict[str, Tensor]]]:
+    def stage_folder(self, stage: str) -> Path:
+        """Where `student`, or a baseline of this name, keeps weights, checkpoint and snapshots."""
+        return self.folder if stage == "student" else self.folder / "baselines" / stage
+
+    def snapshots(self, baseline: str | None = None) -> list[tuple[int, dict[str, Tensor]]]:
         """Return the graph over fixed validation images after each epoch."""
-        paths = sorted((self.folder / "snapshots").glob("epoch-*.safetensors"))
+        folder = self.stage_folder(baseline or "student") / "snapshots"
+        paths = sorted(folder.glob("epoch-*.safetensors"))
         return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
 
     def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:

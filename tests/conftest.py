@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,9 @@ from hypothesis import settings
 from cnn2gnn.config import Config
 from cnn2gnn.distil import distil
 from cnn2gnn.runs import Run
+
+if TYPE_CHECKING:
+    from cnn2gnn.explore.state import ExplorerState
 
 settings.register_profile("project", deadline=None)  # a busy machine is not a failure
 settings.load_profile("project")
@@ -30,6 +34,36 @@ def shared_data() -> Path:
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run on the digits, small and quick: in scope bank, without baselines."""
     return distil(small_config(tmp_path_factory.getbasetemp() / "runs", run="small"))
+
+
+@pytest.fixture(scope="session")
+def shared_state(small_run: Run) -> ExplorerState:
+    """The explorer's state of `small_run`; tests take `state`, which starts afresh."""
+    from cnn2gnn.explore.state import ExplorerState
+
+    return ExplorerState(small_run)
+
+
+@pytest.fixture
+def state(shared_state: ExplorerState) -> ExplorerState:
+    """The shared state, looking at test node 0 as if nothing had happened."""
+    shared_state.select(0)
+    shared_state.reset()
+    shared_state._past.clear()
+    shared_state.lasso([])
+    shared_state.with_filters(
+        classes=(), verdicts=(), disagree=False, confidence=(0, 1), min_weight=0, sort="index"
+    )
+    return shared_state
+
+
+@pytest.fixture(scope="session")
+def batch_state(small_run: Run) -> ExplorerState:
+    """The explorer's state of a small run in scope batch."""
+    from cnn2gnn.explore.state import ExplorerState
+
+    config = small_config(small_run.folder.parent, run="batch", scope="batch", epochs=2)
+    return ExplorerState(distil(config))
 
 
 def small_config(runs_dir: Path, **more: object) -> Config:

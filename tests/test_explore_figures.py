@@ -12,7 +12,7 @@ import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from cnn2gnn.explore import Explorer, figures
+from cnn2gnn.explore import Explorer, figures, graph_figures
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
 from cnn2gnn.explore.nodes import BANK, TEST, Node
 from cnn2gnn.explore.palette import AGAINST, FOR, WRONG, class_colours
@@ -21,7 +21,7 @@ from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.views import views
 
 NAMES = ["map", "node", "evidence", "what if", "ranking", "matrix", "adjacency"]
-NAMES += ["wrong-class edges", "ego graph", "time"]
+NAMES += ["wrong-class edges", "ego graph", "time", "mixing over time"]
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +87,14 @@ def test_the_adjacency_is_ordered_by_class(state):
 
 def test_pairs_are_framed_by_class(state):
     edges = state.edges.between_classes(3)
-    figure = figures.pairs_figure(edges, state.nodes.image)
+    figure = graph_figures.pairs_figure(edges, state.nodes.image)
     assert len(figure.axes) == 6
     below = figure.axes[1::2] if figure.axes[0].get_subplotspec().colspan.start else figure.axes[3:]
     assert {to_hex(a.spines["left"].get_edgecolor()) for a in below} == {WRONG}
-    assert "no edges" in figures.pairs_figure(edges.head(0), state.nodes.image).texts[0].get_text()
+    assert (
+        "no edges"
+        in graph_figures.pairs_figure(edges.head(0), state.nodes.image).texts[0].get_text()
+    )
 
 
 def test_before_and_after_stand_side_by_side(state):

@@ -192,13 +192,14 @@ class ListPanel:
 
 
 class TimePanel:
-    """The graph's evolution over saved epochs, beside that of another run."""
+    """The graph's evolution over saved epochs, beside that of another run or of no teacher."""
 
     def __init__(self, state: ExplorerState, guard: Guard) -> None:
         self._classes = state.nodes.classes
-        runs = [state.timeline, *([state.other] if state.other else [])]
         self.runs: list[tuple[Timeline, ClickableMatrix, HTML]] = [
-            (timeline, ClickableMatrix(), HTML()) for timeline in runs if timeline.epochs
+            (timeline, ClickableMatrix(), HTML())
+            for timeline in (state.timeline, state.other)
+            if timeline.epochs
         ]
         if not self.runs:
             self.widget = VBox([HTML("no snapshots: the run saved none while it was trained")])

@@ -31,7 +31,8 @@ class ExplorerState:
 
     Args:
         run: a finished run, its folder, or its nodes.
-        compare: another run, whose evolution is shown beside.
+        compare: another run, whose evolution is shown beside; None: the run's own student
+            without a teacher, if it was trained.
 
     Attributes:
         table: one line per test node, see `node_table`.
@@ -52,10 +53,12 @@ class ExplorerState:
         self.edges = Edges(self.nodes)
         classes = len(self.nodes.classes)
         self.timeline = Timeline(self.nodes.run, classes)
-        self.other: Timeline | None = None
-        if compare is not None:
-            other = compare if isinstance(compare, Run) else Run.open(compare)
-            self.other = Timeline(other, classes)
+        if compare is None:
+            self.other = Timeline(self.nodes.run, classes, "undistilled")
+        else:
+            self.other = Timeline(
+                compare if isinstance(compare, Run) else Run.open(compare), classes
+            )
         self.projection = "umap"
         places = coordinates.saved_umap(self.nodes)  # (N + M, 2)
         if places is None:

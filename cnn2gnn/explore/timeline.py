@@ -13,17 +13,20 @@ from cnn2gnn.runs import Run
 class Timeline:
     """The snapshots of a run: the graph of some validation images after each epoch.
 
+    Args:
+        baseline: look at the run's baseline of this name instead of its student.
+
     Attributes:
-        name: of the run.
+        name: of the run, or of its baseline.
         table: one line per epoch (the index): purity, the mean weight on the own class;
             effective_neighbours, the mean of exp(H); homophily, the share of edges within a
             class; own_accuracy of these images, without neighbours.
         mixing: class-to-class edge mass per epoch, `(C, C)`.
     """
 
-    def __init__(self, run: Run, classes: int) -> None:
-        self.name = run.folder.name
-        snapshots = run.snapshots()
+    def __init__(self, run: Run, classes: int, baseline: str | None = None) -> None:
+        self.name = baseline or run.folder.name
+        snapshots = run.snapshots(baseline)
         lines = {epoch: _measures(snapshot) for epoch, snapshot in snapshots}
         self.table = pd.DataFrame.from_dict(lines, orient="index")
         self.table.index.name = "epoch"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from cnn2gnn.explore import figures
+from cnn2gnn.explore import figures, graph_figures, time_figures
 from cnn2gnn.explore.nodes import BANK, TEST, Node
 from cnn2gnn.explore.state import ExplorerState
 
@@ -24,7 +24,7 @@ def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
         prediction = state.edited()
         on = prediction.weights > 0
         ends = [n for n, there in zip(prediction.neighbours, on.tolist(), strict=True) if there]
-        return figures.map_figure(
+        return graph_figures.map_figure(
             state.places,
             state.colours(colour),
             len(nodes),
@@ -42,7 +42,7 @@ def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
     def same_class(node: Node) -> bool:
         return nodes.label(node) == label
 
-    timelines = [timeline for timeline in (state.timeline, state.other) if timeline]
+    timelines = [t for t in (state.timeline, state.other) if t.epochs]
     drawn: dict[str, Callable[[], Figure]] = {
         "map": the_map,
         "node": lambda: figures.card_figure(state.card(), nodes.image),
@@ -51,15 +51,16 @@ def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
             state.original(), state.edited(), nodes.classes, label
         ),
         "ranking": lambda: figures.ranking_figure(state.edge_ranking()),
-        "matrix": lambda: figures.matrix_figure(state.edges.mixing, nodes.classes),
-        "adjacency": lambda: figures.adjacency_figure(
+        "matrix": lambda: graph_figures.matrix_figure(state.edges.mixing, nodes.classes),
+        "adjacency": lambda: graph_figures.adjacency_figure(
             nodes.graph.neighbours, nodes.graph.weights, nodes.labels[TEST], nodes.labels[BANK]
         ),
-        "wrong-class edges": lambda: figures.pairs_figure(
+        "wrong-class edges": lambda: graph_figures.pairs_figure(
             state.edges.between_classes(), nodes.image
         ),
-        "ego graph": lambda: figures.ego_figure(state.ego(2), nodes.image, same_class),
+        "ego graph": lambda: graph_figures.ego_figure(state.ego(2), nodes.image, same_class),
     }
-    if state.timeline.epochs:
-        drawn["time"] = lambda: figures.timeline_figure(timelines)
+    if timelines:
+        drawn["time"] = lambda: time_figures.timeline_figure(timelines)
+        drawn["mixing over time"] = lambda: time_figures.evolution_figure(timelines, nodes.classes)
     return drawn

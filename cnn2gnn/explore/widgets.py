@@ -43,7 +43,8 @@ class Explorer:
 
     Args:
         run: a finished run, its folder, or its nodes.
-        compare: another run, whose evolution is shown beside.
+        compare: another run, whose evolution is shown beside; None: the run's own student
+            without a teacher, if it was trained.
         interactive: None asks the front end.
 
     Attributes:

@@ -1,0 +1,48 @@
+"""Figures of how graphs changed while their students learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from cnn2gnn.explore.drawing import draw_mixing
+from cnn2gnn.explore.palette import FOR, MODELS
+from cnn2gnn.explore.timeline import Timeline
+
+
+def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
+    """Draw how graphs changed: purity, homophily, effective neighbours, accuracy by epoch."""
+    figure = Figure(figsize=(8.4, 2.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    styles = ("-", "--")
+    for timeline, style in zip(timelines, styles, strict=False):
+        table = timeline.table
+        for axes, column, colour in (
+            (left, "purity", FOR),
+            (left, "homophily", "#e69f00"),
+            (middle, "effective_neighbours", FOR),
+            (right, "own_accuracy", MODELS["own"]),
+        ):
+            if column in table:
+                name = f"{column.replace('_', ' ')}, {timeline.name}"
+                axes.plot(table.index, table[column], style, color=colour, marker=".", label=name)
+    for axes in (left, middle, right):
+        axes.set_xlabel("epoch", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.legend(fontsize=7, frameon=False)
+    left.set_ylabel("share of weight, of edges", fontsize=8)
+    middle.set_ylabel("neighbours", fontsize=8)
+    right.set_ylabel("validation accuracy", fontsize=8)
+    return figure
+
+
+def evolution_figure(timelines: Sequence[Timeline], classes: Sequence[str]) -> Figure:
+    """Draw class mixing after the first and the last epoch that was saved, a row per run."""
+    figure = Figure(figsize=(8.8, 3.8 * len(timelines)), layout="constrained")
+    grid = figure.subplots(len(timelines), 2, squeeze=False)
+    for timeline, row in zip(timelines, grid, strict=True):
+        for axes, epoch in zip(row, (timeline.epochs[0], timeline.epochs[-1]), strict=True):
+            title = f"{timeline.name}, after epoch {epoch}"
+            draw_mixing(figure, axes, timeline.mixing[epoch], classes, title)
+    return figure

@@ -1,0 +1,183 @@
+"""What the explorer says of a prediction is exact, and what if is what the student would say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn2gnn.explore.nodes import BANK, TEST, Node
+from cnn2gnn.explore.query import WhatIf, thinned
+from cnn2gnn.explore.whatif import predict
+from cnn2gnn.graph import SparseGraph
+
+CHANGES = [
+    {},
+    {"k": 3},
+    {"min_weight": 0.08},
+    {"bank_share": 0.5},
+    {"protocol": "batch", "seed": 3},
+    {"k": 6, "min_weight": 0.1, "bank_share": 0.7},
+]
+
+
+def test_recomputed_predictions_are_those_of_the_run(state):
+    for index in range(0, len(state.nodes), 23):
+        state.select(index)
+        original = state.original()
+        torch.testing.assert_close(original.logits, state.nodes.logits[index], atol=1e-4, rtol=0)
+        assert original.gate == pytest.approx(float(state.nodes.gate[index]), abs=1e-5)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("node", [Node(TEST, 5), Node(BANK, 7)], ids=str)
+def test_contributions_sum_to_the_correction(state, node, change):
+    state.select(node)
+    found = state.what_if(**change)
+    correction = found.logits - found.own_logits
+    assert correction.abs().max() > 1e-3
+    torch.testing.assert_close(found.contributions.sum(0), correction, atol=1e-5, rtol=0)
+
+
+def test_each_contribution_is_c_g_s_r(state):
+    found = state.original()
+    scale, bank = state.nodes.student.evidence_scale, state.nodes.bank
+    for position, neighbour in enumerate(found.neighbours):
+        own = state.nodes.student.own(bank.features[neighbour.index][None])[0].softmax(0)
+        for index in range(len(state.nodes.classes)):
+            residual = float(bank.labels[neighbour.index] == index) - float(own[index])
+            expected = scale * found.gate * float(found.weights[position]) * residual
+            assert float(found.contributions[position, index]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_in_scope_batch_there_is_no_sum_over_edges(batch_state):
+    batch_state.select(3)
+    assert batch_state.original().contributions is None
+    stored = batch_state.nodes.logits[3]
+    torch.testing.assert_close(batch_state.original().logits, stored, atol=1e-4, rtol=0)
+
+
+# --- what if -------------------------------------------------------------------------------------
+
+
+def test_without_a_neighbour_is_what_the_student_says_of_the_graph_without_it(state):
+    before = state.original()
+    gone = before.neighbours[2]
+    after = state.switch(gone, on=False)
+    graph = state.nodes.graph
+    kept = graph.neighbours[0] != gone.index
+    weights = graph.weights[:1, kept]
+    weights = weights / weights.sum()
+    smaller = SparseGraph(
+        graph.neighbours[:1, kept], weights, graph.distances[:1, kept], graph.sources
+    )
+    own, features = state.nodes.own_logits[TEST][:1], state.nodes.features[TEST][:1]
+    expected = state.nodes.student.apply_graph(own, features, smaller, state.nodes.bank)
+    torch.testing.assert_close(after.logits, expected.logits[0], atol=1e-5, rtol=0)
+    assert not torch.equal(after.logits, before.logits)
+    again = state.switch(gone, on=True)
+    torch.testing.assert_close(again.logits, before.logits)
+
+
+def test_a_replaced_neighbour_gives_its_place_to_the_next_one(state):
+    before = state.original()
+    after = state.what_if(off=frozenset(before.neighbours[:1]), replaced=True)
+    assert len(after.neighbours) == len(before.neighbours)
+    assert before.neighbours[0] not in after.neighbours
+    assert set(before.neighbours[1:]) < set(after.neighbours)
+
+
+def test_without_any_neighbour_the_own_branch_speaks(state):
+    nothing = state.what_if(off=frozenset(state.original().neighbours))
+    torch.testing.assert_close(nothing.logits, nothing.own_logits)
+    assert nothing.gate == 0
+    assert float(nothing.weights.sum()) == 0
+
+
+def test_k_and_pruning_do_what_they_say(state):
+    assert len(state.what_if(k=4).neighbours) == 4
+    heaviest = float(state.original().weights[0])
+    pruned = state.what_if(k=None, min_weight=heaviest - 1e-4)
+    assert pruned.on.tolist() == [True] + [False] * 9
+    assert pruned.weights.tolist() == [1.0] + [0.0] * 9
+
+
+def test_a_bank_node_is_never_its_own_neighbour(state):
+    for index in range(0, 100, 9):
+        node = Node(BANK, index)
+        for change in CHANGES:
+            assert node not in predict(state.nodes, node, WhatIf(**change)).neighbours
+
+
+@pytest.mark.parametrize("which", ["state", "batch_state"])
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_removing_every_edge_at_once_is_removing_one_by_one(which, change, request):
+    state = request.getfixturevalue(which)
+    state.select(11)
+    state.what_if(**change)
+    ranking = state.edge_ranking()
+    now = state.edited()
+    assert (ranking["change"].abs().diff().dropna() <= 1e-7).all()
+    for position, line in ranking.iterrows():
+        on = bool(now.on[position])
+        then = state.switch(line["node"], on=False)
+        state.switch(line["node"], on=True)
+        expected = then.probabilities - now.probabilities
+        assert line["change"] == pytest.approx(float(expected[now.predicted]), abs=1e-5)
+        assert line["predicted"] == state.nodes.classes[then.predicted]
+        assert on or line["change"] == pytest.approx(0, abs=1e-6)
+    state.reset()
+
+
+def test_the_ranking_of_many_nodes_is_that_of_each(state):
+    together = state.rank_edges_of([4, 11])
+    assert set(together["test"]) == {4, 11}
+    for index in (4, 11):
+        state.select(index)
+        alone = state.edge_ranking().set_index("node")["change"]
+        for _, line in together[together["test"] == index].iterrows():
+            assert line["change"] == pytest.approx(alone[Node(BANK, line["bank"])], abs=1e-5)
+
+
+def test_other_companions_change_the_batch_prediction_only(state):
+    first, second = (state.what_if(protocol="batch", seed=seed) for seed in (1, 2))
+    assert {node.part for node in first.neighbours + second.neighbours} == {TEST, BANK}
+    assert not torch.equal(first.logits, second.logits)
+    torch.testing.assert_close(state.what_if(protocol="batch", seed=1).logits, first.logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_weight": 2}, "min_weight=2 must be from 0 to 1"),
+        ({"bank_share": 0}, "bank_share=0 must be above 0"),
+        ({"protocol": "sorted"}, "protocol='sorted' must be one of anchors, batch"),
+        ({"k": 0}, "k=0 must be at least 1"),
+        ({"k": 100_000}, "k=100000"),
+        ({"batch_size": 1}, "batch_size=1 must be at least 2"),
+    ],
+)
+def test_a_wrong_change_is_one_error_and_changes_nothing(state, change, message):
+    state.what_if(k=5)
+    with pytest.raises(ValueError, match=message):
+        state.what_if(**change)
+    assert state.change == WhatIf(k=5)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=6))
+def test_a_thinned_graph_keeps_exactly_what_is_kept(kept):
+    keep = torch.tensor(kept)
+    n = len(keep)
+    neighbours = torch.arange(4).expand(n, 4).contiguous()
+    weights = torch.tensor([0.4, 0.3, 0.2, 0.1]).expand(n, 4)
+    distances = torch.tensor([1.0, 2.0, 3.0, 4.0]).expand(n, 4)
+    graph = thinned(SparseGraph(neighbours, weights, distances, 4), keep)
+    wanted = weights * keep
+    wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-9)
+    torch.testing.assert_close(graph.dense(), wanted)
+    for row in range(n):
+        if keep[row].any():
+            there = distances[row][keep[row]]
+            assert graph.distances[row, 0] == there[0]
+            assert graph.distances[row, -1] == there[-1]

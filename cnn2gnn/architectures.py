@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,6 +79,8 @@ def build_network(
                 "choose resnet18/34/50/101/152 or leave teacher_weights empty"
             )
         return CifarResNet(_CIFAR_BLOCKS[name], channels, classes)
+    import torchvision  # seconds to import: small networks shall not wait
+
     network = torchvision.models.get_model(name, weights="DEFAULT" if weights else None)
     small = size <= SMALL_IMAGE
     if small or channels != 3:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from cnn2gnn.bank import Bank
 from cnn2gnn.cache import TeacherCache
@@ -32,6 +31,9 @@ from cnn2gnn.teacher import (
     teacher_folder,
 )
 from cnn2gnn.training import CHECKPOINT, Recipe, fit, make_fabric, place
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass

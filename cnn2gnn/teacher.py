@@ -8,11 +8,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +22,9 @@ from cnn2gnn.files import load_state, load_tensors, save_tensors, write_json
 from cnn2gnn.layers import Floats, Normalise
 from cnn2gnn.runs import EpochLog
 from cnn2gnn.training import CHECKPOINT, Recipe, fit, place
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Teacher(nn.Module):

@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from cnn2gnn.files import load_state, load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 CHECKPOINT = "checkpoint.safetensors"
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -74,6 +76,8 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
     Raises:
         ValueError: `device` is not to be had here.
     """
+    from lightning_fabric import Fabric  # seconds to import: who only looks shall not wait
+
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda' asked for, but no CUDA GPU is here; use auto or cpu")
     fabric = Fabric(

@@ -21,6 +21,8 @@ import pandas as pd
 import pytest
 
 from cnn2gnn import notebooks
+from cnn2gnn.explore.nodes import TEST, Node
+from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -162,8 +164,17 @@ def test_a_person_explores_the_graph(small_run, lab, page):
         page.wait_for_timeout(1000)  # for the drawing
         shot(page, projection)
 
-    # click a point
+    # hover over a point: its image appears
     lonely = loneliest(state, places, count)
+    page.mouse.move(*pixel(canvas, places, lonely))
+    preview = page.wait_for_function(
+        "() => [...document.querySelectorAll('.jp-OutputArea div')].map(e => e.style"
+        ".backgroundImage).find(image => image.startsWith('url(\"data:image/png'))"
+    )
+    assert preview.json_value() == f'url("{thumbnail(state.nodes.image(Node(TEST, lonely)))}")'
+    shot(page, "hovered")
+
+    # click a point
     page.mouse.click(*pixel(canvas, places, lonely))
     page.wait_for_function(
         f"() => document.querySelector('.cnn2gnn-node').textContent === 'test {lonely}'"

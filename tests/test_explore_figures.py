@@ -12,6 +12,7 @@ import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from cnn2gnn import notebooks
 from cnn2gnn.explore import Explorer, figures, graph_figures
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
 from cnn2gnn.explore.nodes import BANK, TEST, Node
@@ -169,13 +170,18 @@ def test_controls_change_the_state_and_follow_it(explorer):
     assert (controls["k"].value, controls["protocol"].value) == (10, "anchors")
 
 
-def test_a_cell_lists_its_edges_and_an_edge_leads_to_its_node(explorer):
+def test_a_cell_lists_its_edges_and_an_edge_leads_to_its_node(explorer, tmp_path):
     wrong = explorer.state.edges.between_classes().iloc[0]
     names = explorer.state.nodes.classes
     explorer.matrix.matrix.cell = [names.index(wrong[c]) for c in ("label", "neighbour_label")]
     assert explorer.matrix.edges.options[1][1] == wrong["test"]
     explorer.matrix.edges.value = int(wrong["test"])
     assert explorer.state.selected == Node(TEST, int(wrong["test"]))
+    explorer.export.folder.value = str(tmp_path)
+    explorer.export.buttons["edges.csv"].click()
+    exported = pd.read_csv(tmp_path / "edges.csv")
+    assert (exported[["label", "neighbour_label"]] == wrong[["label", "neighbour_label"]]).all(None)
+    assert exported.loc[0, ["test", "bank"]].tolist() == wrong[["test", "bank"]].tolist()
 
 
 def test_filters_reach_list_and_map(explorer):
@@ -224,3 +230,11 @@ def test_where_nobody_can_act_figures_are_shown(explorer, capsys):
     explorer._ipython_display_()
     assert capsys.readouterr().out.count("Image object") == len(NAMES)
     assert explorer._background is None
+
+
+def test_notebook_03_runs_headlessly_and_stays_small(small_run, tmp_path):
+    given = {"run": small_run.folder.name, "runs_dir": str(small_run.folder.parent)}
+    executed = notebooks.execute(notebooks.find("03"), given, tmp_path / "03_explore.ipynb")
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
+    assert sum("image/png" in output.get("data", ()) for output in outputs) == len(NAMES)
+    assert (tmp_path / "03_explore.ipynb").stat().st_size < 5e6

@@ -53,7 +53,11 @@ def show_mixing(matrix: ClickableMatrix, mixing: Tensor, classes: tuple[str, ...
 
 
 class MatrixPanel:
-    """Class-to-class edge mass; a click on a cell lists its edges, heaviest first."""
+    """Class-to-class edge mass; a click on a cell lists its edges, heaviest first.
+
+    Attributes:
+        listed: the edges that are listed.
+    """
 
     def __init__(self, state: ExplorerState, guard: Guard, go: Go) -> None:
         self._state, self._go = state, go
@@ -85,6 +89,7 @@ class MatrixPanel:
         self._list(f"{names[row]} → {names[column]}", self._state.edges.of_cell(row, column))
 
     def _list(self, title: str, edges: pd.DataFrame) -> None:
+        self.listed = edges
         self._title.value = f"<b>{title}</b>: the heaviest edges"
         self.edges.options = [("choose an edge to go there", None)] + [
             (
@@ -223,17 +228,28 @@ class TimePanel:
 
 
 class ExportPanel:
-    """Buttons that write what is selected and what is seen; files are named below them."""
+    """Buttons that write what is selected and what is seen; files are named below them.
 
-    def __init__(self, state: ExplorerState, guard: Guard, colour: Callable[[], str]) -> None:
+    Args:
+        edges: returns the edges that are listed; colour: what the map is coloured by.
+    """
+
+    def __init__(
+        self,
+        state: ExplorerState,
+        guard: Guard,
+        edges: Callable[[], pd.DataFrame],
+        colour: Callable[[], str],
+    ) -> None:
         self._state, self._colour = state, colour
         folder = state.nodes.run.folder / "exports"
         self.folder = Text(str(folder), description="folder", layout=Layout(width="620px"))
         self.view = Dropdown(options=list(views(state)), description="view")
         self.done = HTML()
-        files = {
+        files: dict[str, Callable[[ExplorerState, Path], Path]] = {
             "selection.csv": export.export_selection,
             "selection.parquet": export.export_selection,
+            "edges.csv": lambda _, path: export.export_edges(edges(), path),
             "graph.graphml": export.export_graphml,
             "atlas.parquet": export.export_atlas,
         }
@@ -247,7 +263,8 @@ class ExportPanel:
         chosen = [button for name, button in self.buttons.items() if name in files]
         drawn = [button for name, button in self.buttons.items() if name not in files]
         note = HTML(
-            "The selection is what is lassoed, or what is listed. Open <code>atlas.parquet</code> "
+            "The selection is what is lassoed, or what is listed; edges are those listed under "
+            "Matrix. Open <code>atlas.parquet</code> "
             "with <code>embedding-atlas --x projection_x --y projection_y --neighbors neighbors "
             "--image image</code>."
         )

@@ -75,7 +75,9 @@ class Explorer:
         self.time = TimePanel(self.state, guard)
         self._colour = Dropdown(options=COLOURINGS, description="colour")
         self._colour.observe(guard(lambda change: self.map.colour(change["new"])), "value")
-        self.export = ExportPanel(self.state, guard, lambda: self._colour.value)
+        self.export = ExportPanel(
+            self.state, guard, lambda: self.matrix.listed, lambda: self._colour.value
+        )
         self.widget = self._laid_out()
         self.refresh()
 

@@ -80,7 +80,8 @@ class Results:
     def choices(self) -> dict[str, Any]:
         """The parameters that make a configuration: all but seeds and places."""
         parameters = self.run.config.parameters()
-        return {n: v for n, v in parameters.items() if n not in (*SEEDS, *_ASIDE)}
+        chosen = {n: v for n, v in parameters.items() if n not in (*SEEDS, *_ASIDE)}
+        return chosen | {"own_teacher": self.run.own_teacher}
 
 
 def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, product
 from pathlib import Path
+from string import ascii_lowercase
 
 from cnn2gnn.files import replacing
 from cnn2gnn.report.accuracy_sections import comparison
@@ -42,9 +44,9 @@ class Report:
             raise ValueError(f"runs=[{names}] must be at least one run, and each only once")
         groups = configurations(results)
         parts: list[Section] = [] if len(groups) == 1 else [comparison(groups)]
-        for place, (name, group) in enumerate(groups.items()):
+        for letter, (name, group) in zip(_letters(), groups.items(), strict=False):
             for section in sections(group):
-                parts.append(section if not name else _named(section, name, "abcdefghij"[place]))
+                parts.append(section if not name else _named(section, name, letter))
         title = "Report of " + ", ".join(result.name for result in results)
         return cls(title, _facts(results), tuple(parts))
 
@@ -70,6 +72,12 @@ def write_report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
         ValueError, FileNotFoundError: see `Report.build`; nothing is written then.
     """
     return Report.build(runs).write(out)
+
+
+def _letters() -> Iterator[str]:
+    """a, b, …, z, aa, ab, …"""
+    for length in count(1):
+        yield from map("".join, product(ascii_lowercase, repeat=length))
 
 
 def _named(section: Section, configuration: str, prefix: str) -> Section:

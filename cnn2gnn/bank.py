@@ -68,6 +68,11 @@ class Bank:
             pixels=None if self.pixels is None else keys,
         )
 
+    def subset(self, rows: Tensor) -> Bank:
+        """Return some of the nodes, `rows` int64 `(m,)` or bool `(M,)`; the whitening stays."""
+        names = ["features", "labels", "residuals", "keys"] + ["pixels"] * (self.pixels is not None)
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
     def label_votes(self, neighbours: Tensor, weights: Tensor) -> Tensor:
         """Return the neighbours' weight per class, `(B, C)`, for neighbours `(B, k)`."""
         labels = self.labels[neighbours]  # (B, k)

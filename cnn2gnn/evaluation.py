@@ -49,25 +49,48 @@ def anchors(student: Student, nodes: StudentOutput, bank: Bank | None) -> Studen
     return _joined(parts)
 
 
-@torch.no_grad()
-def in_batches(
-    student: Student, nodes: StudentOutput, bank: Bank | None, order: Tensor, batch_size: int
-) -> Tensor:
-    """Logits `(N, C)`, in the nodes' order, predicted in batches drawn along `order` `(N,)`.
+class InBatches:
+    """Predicts nodes in batches: protocol `batch` along a random order, `sorted` along classes.
 
-    The batches are of nearly equal size, at least `batch_size` (a small rest is shared out).
+    A bank student's neighbours are test images of the batch or among the nearest nodes of the bank.
+    The latter do not depend on the batch: they are found once, and each batch looks at no others.
+
+    Args:
+        nodes: from `alone`.
+        bank: of a student of scope `bank`; without it, nodes find neighbours in the batch only.
     """
-    if student.scope == "none":
-        return nodes.logits
-    logits = torch.empty_like(nodes.logits)
-    for members in order.tensor_split(max(1, len(order) // batch_size)):
-        own, features, pixels = _rows(nodes, members)
-        among = itself = None
-        if student.scope == "bank" and bank is not None:
-            among = bank.with_unlabelled(features, pixels)
-            itself = torch.arange(len(bank), len(among), device=features.device)
-        logits[members] = student.correct(own, features, among, itself, pixels).logits
-    return logits
+
+    @torch.no_grad()
+    def __init__(self, student: Student, nodes: StudentOutput, bank: Bank | None) -> None:
+        self._student, self._nodes = student, nodes
+        self._bank = bank if student.scope == "bank" else None
+        self._near: Tensor | None = None  # (N, k + 1)
+        if self._bank is not None:
+            self._near = student.candidates(nodes.features, self._bank, nodes.pixels)
+
+    @torch.no_grad()
+    def __call__(self, order: Tensor, batch_size: int) -> Tensor:
+        """Return logits `(N, C)`, in the nodes' order, predicted in batches along `order` `(N,)`.
+
+        The batches are of nearly equal size, at least `batch_size` (a small rest is shared out).
+        """
+        if self._student.scope == "none":
+            return self._nodes.logits
+        logits = torch.empty_like(self._nodes.logits)
+        for members in order.tensor_split(max(1, len(order) // batch_size)):
+            own, features, pixels = _rows(self._nodes, members)
+            among, itself = self._beside(members)
+            logits[members] = self._student.correct(own, features, among, itself, pixels).logits
+        return logits
+
+    def _beside(self, members: Tensor) -> tuple[Bank | None, Tensor | None]:
+        """Who may be a neighbour of the batch's nodes: bank nodes, and these nodes but itself."""
+        if self._bank is None:
+            return None, None
+        bank = self._bank if self._near is None else self._bank.subset(self._near[members].unique())
+        _, features, pixels = _rows(self._nodes, members)
+        among = bank.with_unlabelled(features, pixels)
+        return among, torch.arange(len(bank), len(among), device=features.device)
 
 
 def evaluate(
@@ -83,12 +106,12 @@ def evaluate(
     anchored = anchors(student, nodes, bank)
     batch_size = min(batch_size, len(test))
     generator = torch.Generator().manual_seed(seed)
+    in_batches = InBatches(student, nodes, bank)
     shuffled = []
     for _ in range(repeats):
         order = torch.randperm(len(test), generator=generator).to(labels.device)
-        shuffled.append(accuracy(in_batches(student, nodes, bank, order, batch_size), labels))
-    by_class = torch.argsort(labels, stable=True)
-    in_order = in_batches(student, nodes, bank, by_class, batch_size)
+        shuffled.append(accuracy(in_batches(order, batch_size), labels))
+    in_order = in_batches(torch.argsort(labels, stable=True), batch_size)
     figures = {
         "alone": accuracy(nodes.logits, labels),
         "batch": {
@@ -138,7 +161,7 @@ def throughput(
 
     order = torch.arange(len(images))
     return {
-        "batch": timed(lambda nodes: in_batches(student, nodes, bank, order, batch_size)),
+        "batch": timed(lambda nodes: InBatches(student, nodes, bank)(order, batch_size)),
         "anchors": timed(lambda nodes: anchors(student, nodes, bank)),
     }
 

@@ -13,6 +13,7 @@ from cnn2gnn.bank import Bank
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import load_state, load_tensors, save_tensors
 from cnn2gnn.graph import SparseGraph, make_learner
+from cnn2gnn.graph.search import nearest
 from cnn2gnn.layers import Gate, Head, Normalise, gate_numbers
 from cnn2gnn.stems import build_stem
 
@@ -146,17 +147,36 @@ class Student(nn.Module):
 
         `pixels` `(B, p)` in [0, 1] are needed by a graph that is fixed in pixel space.
         """
+        return self.learner(*self._places(features, bank, pixels), exclude)
+
+    def candidates(
+        self, features: Tensor, bank: Bank, pixels: Tensor | None = None
+    ) -> Tensor | None:
+        """Return the only bank nodes that can be neighbours, whatever other nodes join the bank.
+
+        Returns:
+            `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
+        """
+        if self.learner.reach is None:
+            return None
+        queries, keys = self._places(features, bank, pixels)
+        return nearest(queries, keys, min(self.learner.reach, len(bank)))
+
+    def _places(
+        self, features: Tensor, bank: Bank | None, pixels: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Where the nodes, and those they may find, lie in the space of distances."""
         if pixels is None and self.learner.space == "pixels":
-            raise ValueError("graph='fixed' finds neighbours by raw pixels; give the pixels too")
+            raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
         positions = features if pixels is None else pixels
         if bank is None:
-            return self.learner(positions)
+            return positions, None
         if pixels is not None:
-            return self.learner(positions, bank.keys, exclude)
+            return positions, bank.keys
         if self.scope == "batch":
-            return self.learner(positions, bank.features, exclude)
+            return positions, bank.features
         # no gradient from the weights into the stem: it cost the own branch a point
-        return self.learner(bank.project(positions.detach()), bank.keys, exclude)
+        return bank.project(positions.detach()), bank.keys
 
     def apply_graph(
         self, own_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None

@@ -12,7 +12,7 @@ from cnn2gnn.bank import Bank
 from cnn2gnn.cache import TeacherCache
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, augment
-from cnn2gnn.evaluation import alone, anchors, in_batches, node_tensors
+from cnn2gnn.evaluation import InBatches, alone, anchors, node_tensors
 from cnn2gnn.files import save_tensors
 from cnn2gnn.layers import gate_numbers
 from cnn2gnn.losses import response_kd
@@ -91,7 +91,7 @@ class StudentTask:
         if module.scope == "batch":
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
             size = min(self.config.run.eval_batch_size, len(labels))
-            logits = in_batches(module, nodes, None, order.to(labels.device), size)
+            logits = InBatches(module, nodes, None)(order.to(labels.device), size)
         if self.snapshots is not None and module.scope != "none":
             self._save_snapshot(module, nodes, labels, self.snapshots, epoch)
         return {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.data import ImageSet
-from cnn2gnn.evaluation import alone, anchors, evaluate, expected_calibration_error, in_batches
+from cnn2gnn.evaluation import InBatches, alone, anchors, evaluate, expected_calibration_error
 from cnn2gnn.student import Student
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -41,22 +41,27 @@ def test_anchors_do_not_depend_on_the_other_test_images() -> None:
 
 
 @pytest.mark.parametrize("scope", ["bank", "batch"])
+@pytest.mark.parametrize("graph", ["adaptive", "softmax", "fixed", "random"])
+@settings(max_examples=30)
 @given(batch_size=st.integers(8, 80), seed=st.integers(0, 5))
-def test_in_batches_every_node_is_predicted_once(scope: str, batch_size: int, seed: int) -> None:
-    student = make(scope=scope)
+def test_in_batches_every_node_is_predicted_once_and_as_against_the_whole_bank(
+    scope: str, graph: str, batch_size: int, seed: int
+) -> None:
+    student = make(scope=scope, graph=graph)
     bank = student.bank(TRAIN.images, TRAIN.labels)
     nodes = alone(student, TEST.images)
     order = torch.randperm(61, generator=torch.Generator().manual_seed(seed))
-    logits = in_batches(student, nodes, bank, order, batch_size)
+    logits = InBatches(student, nodes, bank)(order, batch_size)
     for members in order.tensor_split(max(1, 61 // batch_size)):
         own, features = nodes.own_logits[members], nodes.features[members]
+        pixels = None if nodes.pixels is None else nodes.pixels[members]
         if scope == "batch":
-            expected = student.correct(own, features).logits
+            expected = student.correct(own, features, pixels=pixels).logits
         else:
-            among = bank.with_unlabelled(features)
+            among = bank.with_unlabelled(features, pixels)
             itself = torch.arange(200, 200 + len(members))
-            expected = student.correct(own, features, among, itself).logits
-        torch.testing.assert_close(logits[members], expected.detach())
+            expected = student.correct(own, features, among, itself, pixels).logits
+        torch.testing.assert_close(logits[members], expected.detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_figures_follow_the_seed_and_alone_is_the_own_branch() -> None:

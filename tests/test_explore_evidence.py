@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnn2gnn.distil import distil
+from cnn2gnn.evaluation import InBatches
 from cnn2gnn.explore.nodes import BANK, TEST, Node
 from cnn2gnn.explore.query import WhatIf, thinned
+from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict
 from cnn2gnn.graph import SparseGraph
 
@@ -181,3 +185,27 @@ def test_a_thinned_graph_keeps_exactly_what_is_kept(kept):
             there = distances[row][keep[row]]
             assert graph.distances[row, 0] == there[0]
             assert graph.distances[row, -1] == there[-1]
+
+
+@pytest.mark.parametrize("scope", ["bank", "batch"])
+@pytest.mark.parametrize("graph", ["fixed", "random", "softmax"])
+def test_every_kind_of_graph_can_be_explored(small_run, graph, scope):
+    name = f"{graph}-{scope}"
+    config = small_config(
+        small_run.folder.parent, run=name, graph=graph, scope=scope, epochs=1, eval_repeats=1
+    )
+    state = ExplorerState(distil(config))
+    logits = InBatches(state.nodes.student, state.nodes.alone(), state.nodes.bank)(
+        torch.arange(len(state.nodes)), len(state.nodes)
+    )
+    for index in (0, 77):
+        state.select(index)
+        torch.testing.assert_close(
+            state.original().logits, state.nodes.logits[index], atol=1e-4, rtol=0
+        )
+        together = state.what_if(protocol="batch", batch_size=len(state.nodes)).logits
+        if graph != "random":  # which is drawn by the row
+            torch.testing.assert_close(together, logits[index], atol=1e-3, rtol=0)
+    state.select(Node(BANK, 3))
+    assert Node(BANK, 3) not in state.original().neighbours
+    assert len(state.ego(2)) > 1

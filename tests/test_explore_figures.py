@@ -179,8 +179,10 @@ def test_a_cell_lists_its_edges_and_an_edge_leads_to_its_node(explorer, tmp_path
     assert explorer.state.selected == Node(TEST, int(wrong["test"]))
     explorer.export.folder.value = str(tmp_path)
     explorer.export.buttons["edges.csv"].click()
-    exported = pd.read_csv(tmp_path / "edges.csv")
-    assert (exported[["label", "neighbour_label"]] == wrong[["label", "neighbour_label"]]).all(None)
+    exported = pd.read_csv(tmp_path / "edges.csv", dtype={"label": str, "neighbour_label": str})
+    assert (exported[["label", "neighbour_label"]] == wrong[["label", "neighbour_label"]]).all(
+        axis=None
+    )
     assert exported.loc[0, ["test", "bank"]].tolist() == wrong[["test", "bank"]].tolist()
 
 

@@ -14,7 +14,7 @@ from cnn2gnn.data import Splits
 from cnn2gnn.files import load_state, load_tensors
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.runs import Run
-from cnn2gnn.student import Student
+from cnn2gnn.student import Student, StudentOutput
 from cnn2gnn.teacher import Teacher, new_teacher, teacher_folder
 
 TEST, BANK = "test", "bank"
@@ -132,6 +132,17 @@ class RunNodes:
         return int(self.labels[node.part][node.index])
 
     @cached_property
+    def pixels(self) -> dict[str, Tensor | None]:
+        """Raw pixels `(n, p)` in [0, 1] by part, if the graph is taken from them, else None."""
+        test = self.student.pixels(self.splits.test.images)
+        return {TEST: test, BANK: self.bank.pixels}
+
+    def alone(self) -> StudentOutput:
+        """The test nodes without their graph, as from `evaluation.alone`."""
+        own = self.own_logits[TEST]
+        return StudentOutput(own, own, None, self.features[TEST], None, self.pixels[TEST])
+
+    @cached_property
     def teacher(self) -> Teacher | None:
         """The teacher of the run, if it still lies beside it; one of the user's own does not."""
         if self.run.own_teacher is not None:
@@ -154,8 +165,14 @@ class RunNodes:
 
     def bank_graph(self, indices: Tensor) -> SparseGraph:
         """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""
+        pixels = self.pixels[BANK]
         pieces = [
-            self.student.find_graph(self.bank.features[chunk], self.bank, chunk)
+            self.student.find_graph(
+                self.bank.features[chunk],
+                self.bank,
+                chunk,
+                None if pixels is None else pixels[chunk],
+            )
             for chunk in indices.split(1000)
         ]
         names = ["neighbours", "weights"] + ["distances"] * (pieces[0].distances is not None)

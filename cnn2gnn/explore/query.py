@@ -127,13 +127,15 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
         features, own = (
             nodes.together(values)[members] for values in (nodes.features, nodes.own_logits)
         )
-        return Query(features, own, student.find_graph(features), None, members)
+        pixels = _pixels(nodes, members)
+        return Query(features, own, student.find_graph(features, pixels=pixels), None, members)
     bank, rows = _bank(nodes, change)
     itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
     if change.protocol == "batch":
-        bank = bank.with_unlabelled(nodes.features[TEST][others])
+        bank = bank.with_unlabelled(nodes.features[TEST][others], _pixels(nodes, others))
         rows = torch.cat([rows, others])
-    graph = student.find_graph(features, bank, itself if len(itself) else None)
+    pixels = _pixels(nodes, torch.tensor([nodes.row(node)]))
+    graph = student.find_graph(features, bank, itself if len(itself) else None, pixels)
     return Query(features, own, graph, bank, rows)
 
 
@@ -146,11 +148,9 @@ def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
     for other in change.off if change.replaced else ():
         if other.part == BANK:
             keep[other.index] = False
-    bank, names = nodes.bank, ("features", "labels", "residuals", "keys")
     if keep.all():
-        return bank, _bank_rows(nodes)
-    bank = replace(bank, **{name: getattr(bank, name)[keep] for name in names})
-    return bank, _bank_rows(nodes)[keep]
+        return nodes.bank, _bank_rows(nodes)
+    return nodes.bank.subset(keep), _bank_rows(nodes)[keep]
 
 
 def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
@@ -162,6 +162,16 @@ def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
     gone = {node, *change.off} if change.replaced else {node}
     missing = torch.tensor([n.index for n in gone if n.part == TEST], dtype=torch.int64)
     return order[~torch.isin(order, missing)][: change.batch_size - 1]
+
+
+def _pixels(nodes: RunNodes, rows: Tensor) -> Tensor | None:
+    """Raw pixels `(n, p)` of some of all N + M rows, if the graph is taken from them."""
+    test, bank = nodes.pixels[TEST], nodes.pixels[BANK]
+    if test is None or bank is None:
+        return None
+    return torch.stack(
+        [test[row] if row < len(nodes) else bank[row - len(nodes)] for row in rows.tolist()]
+    )
 
 
 def _bank_rows(nodes: RunNodes) -> Tensor:

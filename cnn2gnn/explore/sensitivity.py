@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnn2gnn.evaluation import in_batches
+from cnn2gnn.evaluation import InBatches
 from cnn2gnn.explore.nodes import TEST, RunNodes
-from cnn2gnn.student import StudentOutput
 
 
 def batch_sensitivity(
@@ -20,13 +19,11 @@ def batch_sensitivity(
     Args:
         batch_size: test images that are predicted together; repeats: reshuffles, at least 2.
     """
-    own = nodes.own_logits[TEST]
-    alone = StudentOutput(own, own, None, nodes.features[TEST], None)
-    bank = nodes.bank if nodes.student.scope == "bank" else None
+    in_batches = InBatches(nodes.student, nodes.alone(), nodes.bank)
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(repeats):
         order = torch.randperm(len(nodes), generator=generator)
-        logits = in_batches(nodes.student, alone, bank, order, min(batch_size, len(nodes)))
+        logits = in_batches(order, min(batch_size, len(nodes)))
         found.append(logits.softmax(1).gather(1, nodes.labels[TEST][:, None])[:, 0])
     return torch.stack(found).std(0)

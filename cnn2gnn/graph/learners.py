@@ -27,9 +27,11 @@ class GraphLearner(nn.Module):
 
     Attributes:
         space: what the queries and keys are, `features` of the stem or raw `pixels`.
+        reach: how many of the nearest keys decide on a node's neighbours; None: not distance does.
     """
 
     space = "features"
+    reach: int | None = None
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -66,6 +68,10 @@ class AdaptiveNeighbours(GraphLearner):
     Memory is O(N·k·d). Weights are float32 under autocast, and float64 for float64 inputs.
     Needs k + 1 candidates a node: N >= k + 2 within a set.
     """
+
+    def __init__(self, k: int) -> None:
+        super().__init__(k)
+        self.reach = k + 1  # the next one sets the scale
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
@@ -105,6 +111,7 @@ class SoftmaxNeighbours(GraphLearner):
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.temperature = temperature
+        self.reach = k
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None

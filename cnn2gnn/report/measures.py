@@ -6,11 +6,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnn2gnn.evaluation import expected_calibration_error, in_batches
+from cnn2gnn.evaluation import InBatches, expected_calibration_error
 from cnn2gnn.explore.nodes import BANK, TEST, RunNodes
 from cnn2gnn.graph import degree, effective_neighbours, homophily, purity
 from cnn2gnn.report.results import Results
-from cnn2gnn.student import StudentOutput
 
 SIZES = (10, 30, 100, 300, 1000, 3000)
 BINS = 10  # of confidence
@@ -25,10 +24,9 @@ def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
     Returns:
         Columns batch_size, order (`shuffled` or `sorted`), repeat, accuracy in [0, 1].
     """
-    labels, own = nodes.labels[TEST], nodes.own_logits[TEST]
-    alone = StudentOutput(own, own, None, nodes.features[TEST], None)
-    bank = nodes.bank if nodes.student.scope == "bank" else None
-    smallest = 2 if bank is not None else nodes.graph.neighbours.shape[1] + 2
+    labels = nodes.labels[TEST]
+    in_batches = InBatches(nodes.student, nodes.alone(), nodes.bank)
+    smallest = 2 if nodes.student.scope == "bank" else nodes.graph.neighbours.shape[1] + 2
     usual = min(nodes.run.config.run.eval_batch_size, len(nodes))
     rows = []
     others = [s for s in SIZES if smallest <= s <= len(nodes) and not 0.8 < s / usual < 1.25]
@@ -36,7 +34,7 @@ def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
         generator = torch.Generator().manual_seed(nodes.run.config.run.seed)
         orders = [torch.randperm(len(nodes), generator=generator) for _ in range(repeats)]
         for repeat, order in enumerate([*orders, labels.argsort(stable=True)]):
-            logits = in_batches(nodes.student, alone, bank, order, size)
+            logits = in_batches(order, size)
             name = "shuffled" if repeat < repeats else "sorted"
             rows.append((size, name, repeat % repeats, _accuracy(logits, labels).item()))
     return pd.DataFrame(rows, columns=["batch_size", "order", "repeat", "accuracy"])

@@ -45,22 +45,23 @@ def load_splits(config: DataConfig) -> Splits:
 
 
 class Run:
-    """One run's folder, `runs/<run>/`. Create it with `Run.create`, read it with `Run.open`."""
+    """One run's folder, `runs/<run>/`. Create it with `Run.create`, read it with `Run.open`.
 
-    def __init__(self, folder: Path, config: Config) -> None:
-        self.folder, self.config = folder, config
+    Args:
+        own_teacher: fingerprint of the user's own teacher; None if it is the configured one.
+    """
+
+    def __init__(self, folder: Path, config: Config, own_teacher: str | None = None) -> None:
+        self.folder, self.config, self.own_teacher = folder, config, own_teacher
 
     @classmethod
     def create(cls, config: Config, own_teacher: str | None = None) -> Run:
         """Return the run of this configuration, new or begun earlier with the same parameters.
 
-        Args:
-            own_teacher: fingerprint of a teacher that was not trained here.
-
         Raises:
             ConfigError: a run of this name exists with other parameters; nothing is touched.
         """
-        run = cls(Path(config.run.runs_dir) / config.run.run, config)
+        run = cls(Path(config.run.runs_dir) / config.run.run, config, own_teacher)
         path = run.folder / "config.json"
         if path.exists():
             before = json.loads(path.read_text())
@@ -83,8 +84,9 @@ class Run:
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"no run in {folder}: {path} is missing")
-        parameters = json.loads(path.read_text())["parameters"]
-        return cls(Path(folder), Config.from_parameters(parameters))
+        content = json.loads(path.read_text())
+        config = Config.from_parameters(content["parameters"])
+        return cls(Path(folder), config, content.get("own_teacher"))
 
     def lock(self) -> None:
         """Hold the run for this process, until it ends.
@@ -100,11 +102,6 @@ class Run:
             raise RunLockedError(
                 f"another process is working on {self.folder}; wait for it or choose another run"
             ) from None
-
-    @property
-    def own_teacher(self) -> str | None:
-        """Fingerprint of the user's own teacher; None if the teacher is the configured one."""
-        return json.loads((self.folder / "config.json").read_text()).get("own_teacher")
 
     def load_splits(self) -> Splits:
         """Load the data set of the run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -25,6 +26,7 @@ from cnn2gnn.explore.palette import class_colours
 from cnn2gnn.report import Report, write_report
 from cnn2gnn.report.style import COLUMN, PAGE, SMALLEST, drawn
 
+LATEX = shutil.which("pdflatex")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")  # umap's
 
@@ -77,6 +79,23 @@ class TestFiles:
             for name in {file for source in sources for file in source.split(", ")}:
                 assert (small_run.folder.parent.parent / name).is_file(), (path, name)
             assert (path.with_suffix(".tex")).read_text().count("\\begin{tabular}") == 1
+
+    @pytest.mark.skipif(
+        LATEX is None, reason="no LaTeX here; Debian: apt install texlive-latex-recommended"
+    )
+    def test_latex_sets_every_table_within_the_column(self, page, tmp_path):
+        tables = sorted((page.parent / "tables").glob("*.tex"))
+        inputs = "".join(f"\\input{{{path}}}\n\\clearpage\n" for path in tables)
+        (tmp_path / "all.tex").write_text(
+            "\\documentclass[twocolumn]{article}\\usepackage{booktabs,graphicx}\n"
+            f"\\begin{{document}}\n{inputs}\\end{{document}}\n"
+        )
+        command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout[-2000:]
+        log = (tmp_path / "all.log").read_text(errors="replace")
+        too_wide = [float(points) for points in re.findall(r"Overfull .hbox \((\S+)pt", log)]
+        assert max(too_wide, default=0) < 5
 
     def test_the_accuracies_are_those_of_metrics_json(self, page, small_run):
         accuracy = pd.read_csv(page.parent / "tables" / "accuracy.csv")

@@ -16,6 +16,10 @@ from cnn2gnn.report.section import Exhibit, Section
 from cnn2gnn.report.style import drawn
 
 FORMATS = ("png", "svg", "pdf")
+_FITTED = (
+    r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"
+    r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+)
 
 
 def write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
@@ -28,7 +32,10 @@ def write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
 
 
 def write_tables(exhibits: Sequence[Exhibit], folder: Path) -> None:
-    """Write every table: all its numbers as csv, and as people read it as tex (booktabs)."""
+    """Write every table: all its numbers as csv, and as people read it as tex.
+
+    The tex needs the packages booktabs and graphicx; a table wider than the column is shrunk to it.
+    """
     for exhibit in exhibits:
         if isinstance(exhibit.content, pd.DataFrame):
             numbers = exhibit.numbers if exhibit.numbers is not None else exhibit.content
@@ -44,9 +51,16 @@ def _tex(exhibit: Exhibit) -> str:
     caption = f"{exhibit.caption} Source: {exhibit.source}"
     for letter in "\\&%$#_{}~^":
         caption = caption.replace(letter, "\\" + letter if letter not in "\\~^" else " ")
-    return _flat(exhibit.content).to_latex(
-        index=False, caption=caption, label=f"tab:{exhibit.name}", escape=True
+    table = _flat(exhibit.content)
+    tex = table.to_latex(
+        index=False,
+        caption=caption,
+        label=f"tab:{exhibit.name}",
+        escape=True,
+        column_format="l" + "r" * (table.shape[1] - 1),
     )
+    tex = tex.replace("\\begin{tabular}", f"{_FITTED}\n\\begin{{tabular}}")
+    return tex.replace("\\end{tabular}", "\\end{tabular}}")
 
 
 def render_page(title: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:

@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 
 from cnn2gnn import notebooks
+from cnn2gnn.explore.map_view import MARGIN
 from cnn2gnn.explore.nodes import TEST, Node
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
@@ -106,10 +107,10 @@ def shot(page, name):
 
 
 def pixel(canvas, places, row):
-    """Where a row lies on the screen: points fill the height of the canvas from −1 to 1."""
+    """Where a row lies on the screen: points fill the height of the canvas but for the margin."""
     box = canvas.bounding_box()
     low, high = places.min(0), places.max(0)
-    x, y = 2 * (places[row] - low) / (high - low) - 1
+    x, y = (2 * (places[row] - low) / (high - low) - 1) / (1 + 2 * MARGIN)
     half = box["height"] / 2
     return float(box["x"] + box["width"] / 2 + x * half), float(box["y"] + half - y * half)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jscatter
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from cnn2gnn.explore.colouring import COLOURINGS
 from cnn2gnn.explore.nodes import BANK, TEST, Node
@@ -15,6 +16,7 @@ from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
 
 _PREVIEWS_AT_ONCE = 2000  # the others follow in the background
+MARGIN = 0.04  # of the map's extent on each side: points at its border are not cut
 
 
 class MapView:
@@ -45,7 +47,9 @@ class MapView:
                 **categories,
             }
         )
-        self.scatter = jscatter.Scatter(data=self._frame, x="x", y="y", height=460)
+        self.scatter = jscatter.Scatter(
+            data=self._frame, x="x", y="y", height=460, **_scales(state.places)
+        )
         self.scatter.size(by="part", map={TEST: 6, BANK: 3})
         self.scatter.opacity(by="part", map={TEST: 0.95, BANK: 0.35}, unselected=0.25)
         self.scatter.tooltip(
@@ -71,7 +75,7 @@ class MapView:
     def move(self) -> None:
         """Follow the state's coordinates."""
         x, y = self.state.places.numpy().T
-        self.scatter.xy(x, y, animate=False)
+        self.scatter.xy(x, y, animate=False, **_scales(self.state.places))
         self.mark()
 
     def mark(self, min_weight: float = 0.0) -> None:
@@ -121,3 +125,11 @@ class MapView:
 def clicked_node(state: ExplorerState, rows: np.ndarray) -> Node | None:
     """The node of a click; a lasso around several is none."""
     return state.nodes.node(int(rows[0])) if len(rows) == 1 else None
+
+
+def _scales(places: Tensor) -> dict[str, tuple[float, float]]:
+    """What the axes span: the places `(R, 2)` and a margin around them."""
+    low, high = places.amin(0), places.amax(0)  # (2,)
+    margin = MARGIN * (high - low)
+    ends = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
+    return dict(zip(("x_scale", "y_scale"), ends, strict=True))

@@ -76,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
     given.update({name: value for name, value in vars(options).items() if name in known})
     config = Config.from_parameters(given)
     reports = REPORTS / config.run.run
-    code = _execute(options.notebooks.split(","), given, reports)
+    # without a graph there is nothing to explore
+    usual = "01,02,04" if config.student.graph == "none" else "01,02,03,04"
+    code = _execute((options.notebooks or usual).split(","), given, reports)
     if code:
         return code
     folder = Path(config.run.runs_dir) / config.run.run
@@ -190,8 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     running.add_argument(
         "--notebooks",
-        default="01,02,03,04",
-        help="numbers or names, in order (default: %(default)s)",
+        help="numbers or names, in order (default: 01,02,03,04; without 03 for --graph none)",
     )
     for group in get_type_hints(Config).values():
         _add_options(running, group)

@@ -64,6 +64,17 @@ def test_run_gives_each_notebook_its_parameters_typed_and_writes_it_to_the_repor
 
 
 @pytest.mark.parametrize(
+    ("graph", "expected"), [("adaptive", ["01", "02", "03", "04"]), ("none", ["01", "02", "04"])]
+)
+def test_without_a_graph_nothing_is_explored(workplace, graph, expected):
+    for name in ("01", "02", "03", "04"):
+        names = PARAMETERS + "\ngraph: str = 'adaptive'"
+        write(workplace / "notebooks" / f"{name}_a.ipynb", parameters=names)
+    assert cli.main(["run", "--graph", graph]) == 0
+    assert sorted(p.name[:2] for p in (workplace / "reports/demo").iterdir()) == expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("run --epoch 3", "unknown parameter 'epoch': did you mean 'epochs'?"),

@@ -231,6 +231,16 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     assert len(exported) == second
     shot(page, "exported")
 
+    # find the heaviest wrong edge, and take it along
+    page.get_by_role("tab", name="Matrix", exact=True).click()
+    page.get_by_role("button", name="all wrong-class edges").click()
+    page.get_by_role("tab", name="Export", exact=True).click()
+    page.get_by_role("button", name="edges.csv", exact=True).click()
+    page.get_by_text("edges.csv", exact=False).and_(page.get_by_text("wrote ")).wait_for()
+    edge = pd.read_csv(small_run.folder / "exports" / "edges.csv").iloc[0]
+    wrong = state.edges.between_classes().iloc[0]
+    assert (edge["test"], edge["bank"]) == (wrong["test"], wrong["bank"])
+
     # nothing went wrong anywhere
     page.evaluate(
         "() => { const n = window.jupyterapp.shell.currentWidget.content;"

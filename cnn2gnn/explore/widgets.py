@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import threading
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class Explorer:
         )
         self.widget = self._laid_out()
         self.refresh()
+        # Modules and widgets stay as long as the kernel lives. A full collection that walks through
+        # them all would halt some click for half a second.
+        gc.collect()
+        gc.freeze()
 
     @property
     def errors(self) -> list[Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import gc
 import threading
@@ -85,6 +86,7 @@ class Explorer:
         # them all would halt some click for half a second.
         gc.collect()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # at the end everything is cleared away as ever
 
     @property
     def errors(self) -> list[Exception]:

@@ -18,6 +18,7 @@ from cnn2gnn.evaluation import expected_calibration_error
 from cnn2gnn.explore.nodes import BANK, TEST
 from cnn2gnn.graph import SparseGraph, homophily, purity
 from cnn2gnn.report import figures, graph_figures, measures, tables
+from cnn2gnn.report.copies import near_copies
 from cnn2gnn.report.cost import cost_table, multiply_adds
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.report.style import STYLE
@@ -67,6 +68,23 @@ class TestAccuracyTable:
 
 
 class TestMeasures:
+    def test_images_with_near_copies_are_left_out_and_the_gain_is_that_of_the_rest(self, results):
+        table = near_copies(results)
+        splits, tensors = results.splits, results.tensors
+        tests, bank = (x.images.flatten(1).double() / 255 for x in (splits.test, splits.train))
+        distances = torch.cdist(tests, bank).amin(1)  # digits are 8x8 as they are
+        cut = distances.sort().values[round(0.1 * len(tests))]
+        kept = distances >= cut
+        row = table.set_index("without").loc["10%"]
+        assert row["images"] == kept.sum() == 404
+        right = tensors["logits"].argmax(1) == tensors["labels"]
+        own_right = tensors["own_logits"].argmax(1) == tensors["labels"]
+        gain = right[kept].double().mean() - own_right[kept].double().mean()
+        assert row["gain"] == pytest.approx(float(gain), abs=1e-6)
+        accuracy = results.metrics["student"]["accuracy"]
+        assert table.loc[0, "accuracy"] == pytest.approx(accuracy["anchors"])
+        assert table.loc[0, "own_accuracy"] == pytest.approx(accuracy["alone"])
+
     def test_batches_repeat_the_figures_of_the_run(self, results):
         run = results.run.config.run
         sizes = measures.batch_sizes(results.nodes, repeats=run.eval_repeats)

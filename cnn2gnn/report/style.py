@@ -36,7 +36,8 @@ STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=[INK]),
 }
 
-_DPI = 300
+# of what is drawn as pixels: a map of 55,000 points in print, and small enough to be sent around
+_DPI = {"png": 300, "pdf": 300, "svg": 150}
 # pdf: text that can be searched and edited; svg: the same letters wherever it is shown
 _SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "cnn2gnn"}
 # the same figure is the same file, on any day
@@ -62,5 +63,5 @@ def drawn(figure: Figure, kind: str) -> bytes:
         figure.set_layout_engine("none")
     buffer = io.BytesIO()
     with matplotlib.rc_context(_SAVING):
-        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_UNDATED[kind])
+        figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_UNDATED[kind])
     return buffer.getvalue()

@@ -1,0 +1,43 @@
+"""An audit: what remains of the graph's gain without test images that have near copies in the bank?
+
+Some test images of CIFAR are near duplicates of training images (Barz and Denzler, Do We Train on
+Test Data?, Journal of Imaging 2020). A graph into the training images finds them.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.report.results import Results
+
+SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)  # of the test images, the nearest to the bank first
+_SIDE = 8  # pixels: shifted and compressed copies are near each other at this size
+
+
+def near_copies(results: Results) -> pd.DataFrame:
+    """Accuracies without the share of test images nearest to a training image, in pixels.
+
+    Returns:
+        One row a share: without (as text), images that are left, own_accuracy and accuracy in
+        [0, 1], and gain, their difference.
+    """
+    tensors, splits = results.tensors, results.splits
+    queries, keys = (_small(part.images) for part in (splits.test, splits.train))
+    distances = chosen_distances(queries, keys, 1)[1][:, 0]  # (N,)
+    right, own_right = (
+        (tensors[name].argmax(1) == tensors["labels"]).float() for name in ("logits", "own_logits")
+    )
+    rows = []
+    for share in SHARES:
+        kept = distances.argsort(descending=True)[: round((1 - share) * len(distances))]
+        own, accuracy = own_right[kept].mean().item(), right[kept].mean().item()
+        rows.append((f"{share:.0%}", len(kept), own, accuracy, accuracy - own))
+    return pd.DataFrame(rows, columns=["without", "images", "own_accuracy", "accuracy", "gain"])
+
+
+def _small(images: Tensor) -> Tensor:
+    """uint8 images `(N, C, S, S)` averaged down to 8x8, as vectors `(N, 64·C)` in [0, 1]."""
+    return F.adaptive_avg_pool2d(images.float() / 255, _SIDE).flatten(1)

@@ -91,7 +91,9 @@ class TestFiles:
             f"\\begin{{document}}\n{inputs}\\end{{document}}\n"
         )
         command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120
+        )
         assert done.returncode == 0, done.stdout[-2000:]
         log = (tmp_path / "all.log").read_text(errors="replace")
         too_wide = [float(points) for points in re.findall(r"Overfull .hbox \((\S+)pt", log)]

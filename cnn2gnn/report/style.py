@@ -37,7 +37,7 @@ STYLE: dict[Any, Any] = {
 }
 
 # of what is drawn as pixels: a map of 55,000 points in print, and small enough to be sent around
-_DPI = {"png": 300, "pdf": 300, "svg": 150}
+_DPI = {"png": 300, "pdf": 300, "svg": 120}
 # pdf: text that can be searched and edited; svg: the same letters wherever it is shown
 _SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "cnn2gnn"}
 # the same figure is the same file, on any day

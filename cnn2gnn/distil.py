@@ -19,7 +19,7 @@ from cnn2gnn.evaluation import (
     throughput,
 )
 from cnn2gnn.files import save_tensors, write_json
-from cnn2gnn.runs import EpochLog, Run
+from cnn2gnn.runs import EpochLog, Run, load_splits
 from cnn2gnn.student import Student, StudentOutput
 from cnn2gnn.student_task import StudentTask, fit_gate
 from cnn2gnn.teacher import (
@@ -57,18 +57,19 @@ class Session:
             ConfigError, RunLockedError, DataError: see `Run.create`, `Run.lock`, `data.load`.
             ValueError: your teacher knows another number of classes.
         """
+        splits = load_splits(config.data)  # first: what is refused here leaves no run behind
+        if teacher is not None:
+            check_classes(teacher, splits.train)
         own = None if teacher is None else teacher.fingerprint()
         run = Run.create(config, own)
         fabric = make_fabric(**config.run.hardware)
         if fabric.is_global_zero:
             run.lock()
-        splits = run.load_splits()
         if teacher is None:
             teacher = obtain_teacher(config, splits, fabric)
             folder = teacher_folder(config, splits)
         else:
             teacher = place(teacher, fabric.device).eval()
-            check_classes(teacher, splits.train)
             folder = Path(config.run.runs_dir, "teachers", f"own-{own}")
         views = config.training.views
         cache = TeacherCache(teacher, splits.train, config.data.recipe, views, folder / "cache")

@@ -123,6 +123,7 @@ def check_classes(teacher: Teacher, images: ImageSet) -> None:
         ValueError: it does not answer with one logit per class.
     """
     device = next(teacher.parameters()).device
+    teacher.eval()  # a single image has no batch statistics
     found, expected = tuple(teacher(images.images[:1].to(device)).shape), (1, len(images.classes))
     if found != expected:
         raise ValueError(

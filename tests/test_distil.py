@@ -24,6 +24,7 @@ from cnn2gnn.distil import Session, distil
 from cnn2gnn.evaluation import alone, anchors
 from cnn2gnn.explore.nodes import RunNodes
 from cnn2gnn.files import load_tensors
+from cnn2gnn.pixels import DataError
 from cnn2gnn.runs import Run
 from cnn2gnn.student_task import fit_gate
 from cnn2gnn.teacher import Teacher, accuracy
@@ -223,3 +224,6 @@ def test_any_trained_network_can_teach(folder: Path) -> None:
         ValueError, match=r"teacher 7 gives logits .*\(1, 7\).* \(1, 10\) is needed"
     ):
         Session.start(tiny(folder, run="short"), short)
+    with pytest.raises(DataError, match="unknown data set 'digit'"):
+        Session.start(tiny(folder, run="short", dataset="digit"))
+    assert not (folder / "short").exists(), "what was refused stands in the way of the next try"

@@ -41,7 +41,7 @@ def test_models_loaded_again_give_the_same_bits(
 ) -> None:
     """Colour convolutions round differently in another memory layout; the cache would notice."""
     splits = Splits(noise(64, 0), noise(20, 1), noise(20, 2))
-    monkeypatch.setattr("cnn2gnn.runs.load_splits", lambda _: splits)
+    monkeypatch.setattr("cnn2gnn.distil.load_splits", lambda _: splits)
     config = tiny(tmp_path, teacher_batch_size=32, batch_size=32)
     trained, again = Session.start(config), Session.start(config)  # a cell may be run twice
     with torch.no_grad():

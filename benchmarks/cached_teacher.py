@@ -23,13 +23,13 @@ from typing import NamedTuple
 import torch
 from lightning_fabric import Fabric
 
-from cnn2gnn.cache import TeacherCache
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
-from cnn2gnn.distil import StudentTask, recipe
-from cnn2gnn.student import Student
-from cnn2gnn.teacher import new_teacher
-from cnn2gnn.training import fit, make_fabric
+from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.loop import fit, make_fabric
+from cnn2gnn.distillation.session import StudentTask, recipe
+from cnn2gnn.distillation.teacher import new_teacher
+from cnn2gnn.models.student import Student
 
 CLASSES = 100
 TARGET = 5.0  # times faster with the cache
@@ -106,7 +106,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
 
         def cache_of(views: int) -> TeacherCache:
-            return TeacherCache(teacher, splits.train, CONFIG.data.recipe, views, Path(folder))
+            return TeacherCache(
+                teacher, splits.train, CONFIG.data.augmentation_name, views, Path(folder)
+            )
 
         cached, online = cache_of(1), cache_of(0)  # 0: the teacher is asked in every step
         train_epoch(online, splits, fabric)  # warm-up: first calls allocate and compile

@@ -16,14 +16,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cnn2gnn.bank import Bank
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
-from cnn2gnn.evaluation import anchors
+from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.protocols import inductive
 from cnn2gnn.explore import Explorer
-from cnn2gnn.explore.nodes import BANK, TEST, RunNodes
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.runs import Run
-from cnn2gnn.student import Student, StudentOutput
 
 LIMIT_SECONDS = 0.3
 
@@ -53,9 +53,9 @@ def random_nodes(test: int, bank: int, classes: int, folder: str) -> RunNodes:
         part: centres[split.labels] + torch.randn(len(split), 128, generator=generator)
         for part, split in ((TEST, splits.test), (BANK, splits.train))
     }
-    own = {part: student.own(values) for part, values in features.items()}
+    own = {part: student.base(values) for part, values in features.items()}
     kept = Bank.build(features[BANK], splits.train.labels, own[BANK])
-    out = anchors(student, StudentOutput(own[TEST], own[TEST], None, features[TEST], None), kept)
+    out = inductive(student, StudentOutput(own[TEST], own[TEST], None, features[TEST], None), kept)
     assert out.graph is not None and out.gate is not None
     labels = {TEST: splits.test.labels, BANK: splits.train.labels}
     teacher = torch.randn(test, classes, generator=generator)
@@ -91,7 +91,7 @@ def interactions(explorer: Explorer) -> dict[str, Callable[[int], object]]:
         "click a point": click,
         "switch an edge off or on": act("switch"),
         "change k": again("k", 10, 30),
-        "predict in a batch": again("protocol", "batch", "anchors"),
+        "predict in a batch": again("protocol", "batch", "inductive"),
         "half the bank": again("bank_share", 0.5, 1.0),
         "walk to a neighbour": act("walk"),
         "lasso 1,000 nodes": lasso,

@@ -1,5 +1,29 @@
 """Distil a large CNN into a small graph neural network (CNN2GNN, arXiv 2404.14822)."""
 
-from __future__ import annotations
+import lazy_loader
 
 __version__ = "0.1.0"
+
+# imported when asked for: `import cnn2gnn` costs nothing
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "config": ["Config"],
+        "data": ["ImageSet", "Splits"],
+        "data.loading": ["load_data"],
+        "distillation.session": ["distil"],
+        "explore": ["Explorer"],
+        "graph": [
+            "AdaptiveNeighbours",
+            "FixedNeighbours",
+            "GraphLearner",
+            "NoGraph",
+            "RandomNeighbours",
+            "SoftmaxNeighbours",
+            "SparseGraph",
+        ],
+        "models.teacher": ["Teacher"],
+        "report": ["Report"],
+        "runs": ["load_run"],
+    },
+)

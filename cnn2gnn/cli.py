@@ -14,7 +14,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
-from cnn2gnn.config import Config, ConfigError, DataConfig, RunConfig
+from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
 
 REPORTS = Path("reports")
 
@@ -72,16 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Execute notebooks one after the other and print the results of the run."""
     known = Config().parameters()
-    given = {"run": RunConfig().run}
+    given = {"run": RuntimeConfig().run}
     given.update({name: value for name, value in vars(options).items() if name in known})
     config = Config.from_parameters(given)
-    reports = REPORTS / config.run.run
+    reports = REPORTS / config.runtime.run
     # without a graph there is nothing to explore
     usual = "01,02,04" if config.student.graph == "none" else "01,02,03,04"
     code = _execute((options.notebooks or usual).split(","), given, reports)
     if code:
         return code
-    folder = Path(config.run.runs_dir) / config.run.run
+    folder = Path(config.runtime.runs_dir) / config.runtime.run
     metrics = folder / "metrics.json"
     if metrics.is_file():
         from cnn2gnn.report.tables import accuracy_table
@@ -101,7 +101,7 @@ def data(options: argparse.Namespace) -> int:
     import torch
 
     from cnn2gnn.data import DataError, load
-    from cnn2gnn.sheet import sample_sheet
+    from cnn2gnn.report.sheet import sample_sheet
 
     known = {item.name for item in fields(DataConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
@@ -206,7 +206,9 @@ def _parser() -> argparse.ArgumentParser:
 
     reporting = command("report", report, "RUN [RUN ...] [--runs-dir FOLDER]", REPORT_EXAMPLES)
     reporting.add_argument("runs", metavar="RUN", nargs="+", help="name of a run")
-    reporting.add_argument("--runs-dir", default=RunConfig().runs_dir, help="folder of all runs")
+    reporting.add_argument(
+        "--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs"
+    )
     return parser
 
 

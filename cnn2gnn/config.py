@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from cnn2gnn import names
+from cnn2gnn.registry import LEARNERS, STEMS, TEACHERS
 
 
 class ConfigError(ValueError):
@@ -23,7 +23,7 @@ def _parameter(
     default: Any,
     help: str,  # noqa: A002 - the word argparse and typer use for the same thing
     *,
-    choices: tuple[str, ...] | None = None,
+    choices: Collection[str] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
@@ -57,7 +57,7 @@ class DataConfig:
     )
 
     @property
-    def recipe(self) -> str:
+    def augmentation_name(self) -> str:
         """The augmentation with `auto` resolved: digits are not mirrored, photographs are."""
         if self.augmentation != "auto":
             return self.augmentation
@@ -68,7 +68,7 @@ class DataConfig:
 class TeacherConfig:
     """The CNN and its training: SGD with a one-cycle learning rate."""
 
-    teacher: str = _parameter("resnet20", "architecture of the teacher", choices=names.TEACHERS)
+    teacher: str = _parameter("resnet20", "architecture of the teacher", choices=TEACHERS)
     teacher_weights: str | None = _parameter(
         None, "imagenet starts from torchvision's weights", choices=("imagenet",)
     )
@@ -90,8 +90,8 @@ class TeacherConfig:
 class StudentConfig:
     """The graph student: stem, graph learner and where its neighbours come from."""
 
-    stem: str = _parameter("conv-small", "images to node features", choices=names.STEMS)
-    graph: str = _parameter("adaptive", "how the graph is found", choices=names.GRAPHS)
+    stem: str = _parameter("conv-small", "images to node features", choices=STEMS)
+    graph: str = _parameter("adaptive", "how the graph is found", choices=LEARNERS)
     k: int = _parameter(20, "neighbours of a node", minimum=1)
     scope: str = _parameter(
         "bank",
@@ -118,18 +118,18 @@ class TrainingConfig:
         "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
         minimum=0,
     )
-    stem_only_kd_weight: float | None = _parameter(
+    twin_kd_weight: float | None = _parameter(
         None, "lambda of the stem-only baseline; none: kd_weight", minimum=0, maximum=1
     )
     baselines: str = _parameter(
-        "stem_only,undistilled",
+        "twin,undistilled",
         "which baselines are trained beside the student, comma-separated; empty: none",
-        choices=("stem_only,undistilled", "stem_only", "undistilled", ""),
+        choices=("twin,undistilled", "twin", "undistilled", ""),
     )
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RuntimeConfig:
     """Where the run lies and what it runs on."""
 
     run: str = _parameter("demo", "name of the run")
@@ -162,7 +162,7 @@ class Config:
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     training: TrainingConfig = TrainingConfig()
-    run: RunConfig = RunConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
 
     def __post_init__(self) -> None:
         for group in fields(self):
@@ -171,14 +171,14 @@ class Config:
             for item in fields(part):
                 value = _checked(item, types_[item.name], getattr(part, item.name))
                 object.__setattr__(part, item.name, value)
-        name = self.run.run
+        name = self.runtime.run
         if not name or set(name) & set("/\\") or name in {".", "..", "teachers"}:
             raise ConfigError(f"run={name!r} must be a plain folder name, and not 'teachers'")
         k, batch = self.student.k, self.training.batch_size
-        if self.student.scope == "batch" and k >= min(batch, self.run.eval_batch_size) - 1:
+        if self.student.scope == "batch" and k >= min(batch, self.runtime.eval_batch_size) - 1:
             raise ConfigError(
                 f"k={k} needs at least k + 2 nodes in a batch, but batch_size={batch} and "
-                f"eval_batch_size={self.run.eval_batch_size}; lower k or enlarge the batch"
+                f"eval_batch_size={self.runtime.eval_batch_size}; lower k or enlarge the batch"
             )
 
     @classmethod

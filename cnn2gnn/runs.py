@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,8 @@ from cnn2gnn.data import Splits, load
 from cnn2gnn.files import load_tensors, replacing, write_json
 
 if TYPE_CHECKING:
-    from cnn2gnn.bank import Bank
-    from cnn2gnn.student import Student
+    from cnn2gnn.models.bank import Bank
+    from cnn2gnn.models.student import Student
 
 # Parameters that may change between two starts of the same run: they do not change its results.
 _FREE = ("runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
@@ -28,6 +30,16 @@ _FREE = ("runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
 
 class RunLockedError(RuntimeError):
     """Another process is working on this run."""
+
+
+def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
+    """Return a run by its name in `runs_dir`, or by its folder.
+
+    Raises:
+        FileNotFoundError: there is no run of this name and none in this folder.
+    """
+    named = Path(runs_dir) / run
+    return Run.open(named if (named / "config.json").is_file() else run)
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -61,7 +73,7 @@ class Run:
         Raises:
             ConfigError: a run of this name exists with other parameters; nothing is touched.
         """
-        run = cls(Path(config.run.runs_dir) / config.run.run, config, own_teacher)
+        run = cls(Path(config.runtime.runs_dir) / config.runtime.run, config, own_teacher)
         path = run.folder / "config.json"
         if path.exists():
             before = json.loads(path.read_text())
@@ -109,18 +121,18 @@ class Run:
 
     def load_student(self) -> Student:
         """Return the trained student in evaluation mode."""
-        from cnn2gnn.student import Student
+        from cnn2gnn.models.student import Student
 
         return Student.load(self.folder / "student.safetensors")
 
     def load_bank(self) -> Bank:
         """Return the bank saved with the student."""
-        from cnn2gnn.bank import Bank
+        from cnn2gnn.models.bank import Bank
 
         return Bank.load(self.folder / "bank.safetensors")
 
     def load_nodes(self) -> dict[str, Tensor]:
-        """Return the test images as nodes (protocol anchors): see `evaluation.nodes`."""
+        """Return the test images as nodes (protocol inductive): see `evaluation.nodes`."""
         return load_tensors(self.folder / "nodes.safetensors")[0]
 
     def metrics(self) -> dict[str, Any]:
@@ -152,7 +164,7 @@ class Run:
         ]
         if changed:
             raise ConfigError(
-                f"run {self.config.run.run!r} exists with other parameters "
+                f"run {self.config.runtime.run!r} exists with other parameters "
                 f"({'; '.join(changed)}); choose another run name or delete {self.folder}"
             )
 
@@ -181,6 +193,21 @@ class EpochLog:
         if not path.exists():
             return []
         return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def teacher_folder(config: Config, splits: Splits) -> Path:
+    """Where this teacher lies: named by the hash of its data and configuration."""
+    return Path(config.runtime.runs_dir) / "teachers" / _key(config, splits)
+
+
+def _key(config: Config, splits: Splits) -> str:
+    content = [
+        asdict(config.teacher),
+        config.data.augmentation_name,
+        splits.train.fingerprint,
+        splits.validation.fingerprint,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def environment() -> dict[str, Any]:

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.architectures import build_network
-from cnn2gnn.cache import TeacherCache
 from cnn2gnn.data import ImageSet, augment
-from cnn2gnn.teacher import Teacher
+from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.models.networks import build_network
+from cnn2gnn.models.teacher import Teacher
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = ImageSet(
@@ -93,13 +93,3 @@ def test_a_damaged_view_is_computed_again(tmp_path: Path) -> None:
     path.write_bytes(b"1234")
     again = TeacherCache(make(), IMAGES, "crop", 1, tmp_path).build()
     torch.testing.assert_close(again.logits(torch.arange(30), 1), expected)
-
-
-def test_features_are_what_the_last_layer_is_given(tmp_path: Path) -> None:
-    teacher, indices = make(), torch.tensor([1, 4])
-    cache = TeacherCache(teacher, IMAGES, "crop", 1, tmp_path, features=True)
-    features = cache.features(indices, 1)
-    head = teacher.network.fc
-    torch.testing.assert_close(head(features), cache.logits(indices, 1), rtol=1e-4, atol=1e-4)  # type: ignore[operator]
-    with pytest.raises(ValueError, match="build it with features=True"):
-        TeacherCache(teacher, IMAGES, "crop", 1, tmp_path).features(indices, 1)

@@ -154,7 +154,12 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
 
 
 def test_the_results_of_the_run_are_printed_and_sorted_is_called_an_audit(workplace, capsys):
-    accuracy = {"alone": 0.91, "batch": {"mean": 0.92, "std": 0.0}, "anchors": 0.94, "sorted": 0.97}
+    accuracy = {
+        "no_graph": 0.91,
+        "batch": {"mean": 0.92, "std": 0.0},
+        "inductive": 0.94,
+        "sorted": 0.97,
+    }
     student = {"parameters": 100_000, "bank_megabytes": 1.0, "accuracy": accuracy}
     metrics = {"teacher": {"parameters": 270_000, "accuracy": 0.95}, "student": student}
     (workplace / "runs" / "demo").mkdir(parents=True)

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn2gnn.data import DataError, ImageSet, channel_statistics, normalise
+from cnn2gnn.data import DataError, ImageSet, channel_statistics
 from cnn2gnn.data.decode import decode
-from cnn2gnn.pixels import Item
+from cnn2gnn.data.pixels import Item
+from cnn2gnn.models.layers import Normalise
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> Item:
@@ -165,7 +166,7 @@ def test_worker_processes_give_the_same_tensor(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_workers_need_neither_torch_nor_pyarrow() -> None:
-    code = "import sys, cnn2gnn.pixels; print({'torch', 'pyarrow'} & set(sys.modules))"
+    code = "import sys, cnn2gnn.data.pixels; print({'torch', 'pyarrow'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 
@@ -227,11 +228,11 @@ def test_statistics_equal_the_direct_ones() -> None:
     scaled = images.double() / 255
     torch.testing.assert_close(mean.double(), scaled.mean((0, 2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(std.double(), scaled.std((0, 2, 3), correction=0), rtol=1e-6, atol=0)
-    normal = normalise(images, mean, std)
+    normal = Normalise(mean, std)(images)
     torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
     torch.testing.assert_close(normal.std((0, 2, 3)), torch.ones(3), rtol=1e-3, atol=0)
 
 
 def test_a_constant_channel_is_centred_only() -> None:
     images = torch.full((2, 1, 3, 3), 51, dtype=torch.uint8)
-    assert normalise(images, *channel_statistics(images)).abs().max() < 1e-6
+    assert Normalise(*channel_statistics(images))(images).abs().max() < 1e-6

@@ -20,19 +20,20 @@ from conftest import small_config
 from torch.nn import functional as F
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.distil import Session, distil
-from cnn2gnn.evaluation import alone, anchors
-from cnn2gnn.explore.nodes import RunNodes
+from cnn2gnn.data.pixels import DataError
+from cnn2gnn.distillation.session import Session, distil
+from cnn2gnn.distillation.student_task import fit_gate
+from cnn2gnn.evaluation.metrics import accuracy
+from cnn2gnn.evaluation.nodes import RunNodes
+from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.files import load_tensors
-from cnn2gnn.pixels import DataError
+from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.runs import Run
-from cnn2gnn.student_task import fit_gate
-from cnn2gnn.teacher import Teacher, accuracy
 
 SCRIPT = """
 import json, sys
 from cnn2gnn.config import Config
-from cnn2gnn.distil import distil
+from cnn2gnn.distillation.session import distil
 distil(Config.from_parameters(json.loads(sys.argv[1])))
 """
 
@@ -59,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> Run:
-    return distil(tiny(folder, run="whole", baselines="stem_only,undistilled"))
+    return distil(tiny(folder, run="whole", baselines="twin,undistilled"))
 
 
 def test_metrics_say_all_that_is_promised(whole: Run) -> None:
@@ -67,24 +68,24 @@ def test_metrics_say_all_that_is_promised(whole: Run) -> None:
     assert metrics["dataset"] == "digits" and metrics["seed"] == 0
     assert set(metrics["teacher"]) == {"name", "parameters", "accuracy"}
     student = metrics["student"]
-    assert set(student["accuracy"]) == {"alone", "batch", "anchors", "sorted"}
+    assert set(student["accuracy"]) == {"no_graph", "batch", "inductive", "sorted"}
     assert set(student["accuracy"]["batch"]) == {"mean", "std", "batch_size", "repeats"}
-    assert set(student["images_per_second"]) == {"batch", "anchors"}
+    assert set(student["images_per_second"]) == {"batch", "inductive"}
     assert student["bank_megabytes"] > 0 and student["scope"] == "bank"
     assert 0 <= student["expected_calibration_error"] <= 1
-    stem_only = metrics["baselines"]["stem_only"]
-    assert stem_only["parameters"] == pytest.approx(student["parameters"], rel=0.02)
-    assert stem_only["accuracy"] == student["accuracy"]["alone"]  # the same lambda: shared
+    twin = metrics["baselines"]["twin"]
+    assert twin["parameters"] == pytest.approx(student["parameters"], rel=0.02)
+    assert twin["accuracy"] == student["accuracy"]["no_graph"]  # the same lambda: shared
     assert set(metrics["baselines"]["undistilled"]["accuracy"]) == set(student["accuracy"])
 
 
 def test_the_saved_run_predicts_what_was_reported(whole: Run) -> None:
     student, bank, nodes = whole.load_student(), whole.load_bank(), whole.load_nodes()
     test = whole.load_splits().test
-    out = anchors(student, alone(student, test.images), bank)
+    out = inductive(student, no_graph(student, test.images), bank)
     torch.testing.assert_close(out.logits, nodes["logits"], rtol=1e-3, atol=1e-4)
     right = (nodes["logits"].argmax(1) == nodes["labels"]).float().mean().item()
-    assert right == whole.metrics()["student"]["accuracy"]["anchors"]
+    assert right == whole.metrics()["student"]["accuracy"]["inductive"]
     assert nodes["neighbours"].max() < len(bank) == whole.metrics()["images"]["train"]
     assert [row["epoch"] for row in whole.history() if row["stage"] == "student"] == [0, 1, 2]
     assert [epoch for epoch, _ in whole.snapshots()] == [0, 1, 2]
@@ -100,10 +101,10 @@ def test_the_shared_own_branch_is_what_training_without_a_graph_gives(
 
 
 def test_another_lambda_of_the_baseline_is_trained_for_itself(folder: Path) -> None:
-    run = distil(tiny(folder, run="own", baselines="stem_only", stem_only_kd_weight=0.9))
+    run = distil(tiny(folder, run="own", baselines="twin", twin_kd_weight=0.9))
     stages = {row["stage"] for row in run.history()}
-    assert stages == {"student", "stem_only"}
-    baseline, _ = load_tensors(run.folder / "baselines" / "stem_only" / "student.safetensors")
+    assert stages == {"student", "twin"}
+    baseline, _ = load_tensors(run.folder / "baselines" / "twin" / "student.safetensors")
     student, _ = load_tensors(run.folder / "student.safetensors")
     assert not torch.equal(baseline["head.layer2.self_term.weight"],
                            student["head.layer2.self_term.weight"])  # fmt: skip
@@ -112,7 +113,7 @@ def test_another_lambda_of_the_baseline_is_trained_for_itself(folder: Path) -> N
 def test_scope_batch_and_averaged_weights(folder: Path) -> None:
     run = distil(tiny(folder, run="batch", scope="batch", ema=0.9))
     accuracy = run.metrics()["student"]["accuracy"]
-    assert accuracy["anchors"] > 0.2 and run.metrics()["student"]["scope"] == "batch"
+    assert accuracy["inductive"] > 0.2 and run.metrics()["student"]["scope"] == "batch"
     assert "gate" in run.load_nodes()
 
 
@@ -128,7 +129,7 @@ def test_other_parameters_are_refused_and_nothing_is_touched(whole: Run) -> None
 def test_kill_9_in_mid_epoch_ends_with_the_same_bits(
     folder: Path, whole: Run, tmp_path: Path, stage: str
 ) -> None:
-    config = tiny(tmp_path, run="whole", baselines="stem_only,undistilled")
+    config = tiny(tmp_path, run="whole", baselines="twin,undistilled")
     process = start(config)
     deadline = time.monotonic() + 200
     pattern = "teachers/*/metrics.jsonl" if stage == "teacher" else "whole/metrics.jsonl"
@@ -188,14 +189,14 @@ def test_fitting_the_gate_helps_on_the_images_it_is_fitted_to(whole: Run) -> Non
     for parameter in student.gate.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     before = F.cross_entropy(
-        anchors(student, alone(student, validation.images), bank).logits, validation.labels
+        inductive(student, no_graph(student, validation.images), bank).logits, validation.labels
     )
     assert fit_gate(student, validation, bank) < before.item()
 
 
 def test_an_unknown_baseline_is_named(folder: Path) -> None:
     session = Session.start(tiny(folder, run="names"))
-    with pytest.raises(ValueError, match="no baseline 'oracle'; there are stem_only and"):
+    with pytest.raises(ValueError, match="no baseline 'oracle'; there are twin and"):
         session.baseline("oracle")
 
 

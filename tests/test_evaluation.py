@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.data import ImageSet
-from cnn2gnn.evaluation import InBatches, alone, anchors, evaluate, expected_calibration_error
-from cnn2gnn.student import Student
+from cnn2gnn.evaluation.metrics import expected_calibration_error
+from cnn2gnn.evaluation.protocols import InBatches, evaluate, inductive, no_graph
+from cnn2gnn.models.student import Student
 
 GENERATOR = torch.Generator().manual_seed(0)
 CLASSES = ("a", "b", "c", "d")
@@ -35,8 +36,8 @@ def make(**config: object) -> Student:
 def test_anchors_do_not_depend_on_the_other_test_images() -> None:
     student = make()
     bank = student.bank(TRAIN.images, TRAIN.labels)
-    whole = anchors(student, alone(student, TEST.images), bank).logits
-    part = anchors(student, alone(student, TEST.images[7:9]), bank).logits
+    whole = inductive(student, no_graph(student, TEST.images), bank).logits
+    part = inductive(student, no_graph(student, TEST.images[7:9]), bank).logits
     torch.testing.assert_close(whole[7:9], part, rtol=1e-3, atol=1e-4)
 
 
@@ -49,11 +50,11 @@ def test_in_batches_every_node_is_predicted_once_and_as_against_the_whole_bank(
 ) -> None:
     student = make(scope=scope, graph=graph)
     bank = student.bank(TRAIN.images, TRAIN.labels)
-    nodes = alone(student, TEST.images)
+    nodes = no_graph(student, TEST.images)
     order = torch.randperm(61, generator=torch.Generator().manual_seed(seed))
     logits = InBatches(student, nodes, bank)(order, batch_size)
     for members in order.tensor_split(max(1, 61 // batch_size)):
-        own, features = nodes.own_logits[members], nodes.features[members]
+        own, features = nodes.base_logits[members], nodes.features[members]
         pixels = None if nodes.pixels is None else nodes.pixels[members]
         if scope == "batch":
             expected = student.correct(own, features, pixels=pixels).logits
@@ -70,16 +71,16 @@ def test_figures_follow_the_seed_and_alone_is_the_own_branch() -> None:
     first, nodes = evaluate(student, TEST, bank, batch_size=20, repeats=3, seed=1)
     again, _ = evaluate(student, TEST, bank, batch_size=20, repeats=3, seed=1)
     assert first == again
-    own = student.own(student.embed(TEST.images))
-    assert first["alone"] == (own.argmax(1) == TEST.labels).float().mean().item()
+    own = student.base(student.embed(TEST.images))
+    assert first["no_graph"] == (own.argmax(1) == TEST.labels).float().mean().item()
     assert first["batch"]["batch_size"] == 20 and first["batch"]["repeats"] == 3
-    assert first["anchors"] == (nodes.logits.argmax(1) == TEST.labels).float().mean().item()
+    assert first["inductive"] == (nodes.logits.argmax(1) == TEST.labels).float().mean().item()
 
 
 def test_without_a_graph_all_protocols_agree() -> None:
     figures, _ = evaluate(make(graph="none"), TEST, None, batch_size=20, repeats=2, seed=0)
     batch = figures["batch"]
-    assert figures["alone"] == figures["anchors"] == figures["sorted"] == batch["mean"]
+    assert figures["no_graph"] == figures["inductive"] == figures["sorted"] == batch["mean"]
     assert batch["std"] == 0
 
 

@@ -21,8 +21,8 @@ import pandas as pd
 import pytest
 
 from cnn2gnn import notebooks
+from cnn2gnn.evaluation.nodes import TEST, Node
 from cnn2gnn.explore.map_view import MARGIN
-from cnn2gnn.explore.nodes import TEST, Node
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
 

@@ -8,9 +8,9 @@ from conftest import small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.distil import distil
-from cnn2gnn.evaluation import InBatches
-from cnn2gnn.explore.nodes import BANK, TEST, Node
+from cnn2gnn.distillation.session import distil
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node
+from cnn2gnn.evaluation.protocols import InBatches
 from cnn2gnn.explore.query import WhatIf, thinned
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict
@@ -39,7 +39,7 @@ def test_recomputed_predictions_are_those_of_the_run(state):
 def test_contributions_sum_to_the_correction(state, node, change):
     state.select(node)
     found = state.what_if(**change)
-    correction = found.logits - found.own_logits
+    correction = found.logits - found.base_logits
     assert correction.abs().max() > 1e-3
     torch.testing.assert_close(found.contributions.sum(0), correction, atol=1e-5, rtol=0)
 
@@ -48,7 +48,7 @@ def test_each_contribution_is_c_g_s_r(state):
     found = state.original()
     scale, bank = state.nodes.student.evidence_scale, state.nodes.bank
     for position, neighbour in enumerate(found.neighbours):
-        own = state.nodes.student.own(bank.features[neighbour.index][None])[0].softmax(0)
+        own = state.nodes.student.base(bank.features[neighbour.index][None])[0].softmax(0)
         for index in range(len(state.nodes.classes)):
             residual = float(bank.labels[neighbour.index] == index) - float(own[index])
             expected = scale * found.gate * float(found.weights[position]) * residual
@@ -76,7 +76,7 @@ def test_without_a_neighbour_is_what_the_student_says_of_the_graph_without_it(st
     smaller = SparseGraph(
         graph.neighbours[:1, kept], weights, graph.distances[:1, kept], graph.sources
     )
-    own, features = state.nodes.own_logits[TEST][:1], state.nodes.features[TEST][:1]
+    own, features = state.nodes.base_logits[TEST][:1], state.nodes.features[TEST][:1]
     expected = state.nodes.student.apply_graph(own, features, smaller, state.nodes.bank)
     torch.testing.assert_close(after.logits, expected.logits[0], atol=1e-5, rtol=0)
     assert not torch.equal(after.logits, before.logits)
@@ -94,7 +94,7 @@ def test_a_replaced_neighbour_gives_its_place_to_the_next_one(state):
 
 def test_without_any_neighbour_the_own_branch_speaks(state):
     nothing = state.what_if(off=frozenset(state.original().neighbours))
-    torch.testing.assert_close(nothing.logits, nothing.own_logits)
+    torch.testing.assert_close(nothing.logits, nothing.base_logits)
     assert nothing.gate == 0
     assert float(nothing.weights.sum()) == 0
 
@@ -156,7 +156,7 @@ def test_other_companions_change_the_batch_prediction_only(state):
     [
         ({"min_weight": 2}, "min_weight=2 must be from 0 to 1"),
         ({"bank_share": 0}, "bank_share=0 must be above 0"),
-        ({"protocol": "sorted"}, "protocol='sorted' must be one of anchors, batch"),
+        ({"protocol": "sorted"}, "protocol='sorted' must be one of inductive, batch"),
         ({"k": 0}, "k=0 must be at least 1"),
         ({"k": 100_000}, "k=100000"),
         ({"batch_size": 1}, "batch_size=1 must be at least 2"),
@@ -195,7 +195,7 @@ def test_every_kind_of_graph_can_be_explored(small_run, graph, scope):
         small_run.folder.parent, run=name, graph=graph, scope=scope, epochs=1, eval_repeats=1
     )
     state = ExplorerState(distil(config))
-    logits = InBatches(state.nodes.student, state.nodes.alone(), state.nodes.bank)(
+    logits = InBatches(state.nodes.student, state.nodes.no_graph(), state.nodes.bank)(
         torch.arange(len(state.nodes)), len(state.nodes)
     )
     for index in (0, 77):

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from cnn2gnn.explore import coordinates, export
-from cnn2gnn.explore.nodes import BANK, TEST
+from cnn2gnn.evaluation import coordinates
+from cnn2gnn.evaluation.nodes import BANK, TEST
+from cnn2gnn.explore import export
 from cnn2gnn.explore.state import ExplorerState
 
 

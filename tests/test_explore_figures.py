@@ -13,13 +13,13 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from cnn2gnn import notebooks
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.explore import Explorer, figures, graph_figures
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
-from cnn2gnn.explore.nodes import BANK, TEST, Node
-from cnn2gnn.explore.palette import AGAINST, FOR, WRONG, class_colours
 from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.views import views
+from cnn2gnn.palette import AGAINST, FOR, WRONG, class_colours
 
 NAMES = ["map", "node", "evidence", "what if", "ranking", "matrix", "adjacency"]
 NAMES += ["wrong-class edges", "ego graph", "time", "mixing over time"]
@@ -167,7 +167,7 @@ def test_controls_change_the_state_and_follow_it(explorer):
     assert (explorer.state.change.k, explorer.state.change.protocol) == (4, "batch")
     assert len(explorer.node.strip.items) == 4
     explorer.select(8)
-    assert (controls["k"].value, controls["protocol"].value) == (10, "anchors")
+    assert (controls["k"].value, controls["protocol"].value) == (10, "inductive")
 
 
 def test_a_cell_lists_its_edges_and_an_edge_leads_to_its_node(explorer, tmp_path):

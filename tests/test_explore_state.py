@@ -9,9 +9,9 @@ from conftest import small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.distil import distil
-from cnn2gnn.explore.mixing import class_mixing
-from cnn2gnn.explore.nodes import BANK, TEST, Node
+from cnn2gnn.distillation.session import distil
+from cnn2gnn.evaluation.mixing import class_mixing
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.explore.query import WhatIf
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict
@@ -77,9 +77,9 @@ def test_a_bank_node_is_asked_of_the_teacher(state):
 
 def test_the_table_agrees_with_the_run(state, small_run):
     accuracy = small_run.metrics()["student"]["accuracy"]
-    assert state.table["correct"].mean() == pytest.approx(accuracy["anchors"])
-    right_alone = state.table["verdict"].isin(["correct", "harmed"])
-    assert right_alone.mean() == pytest.approx(accuracy["alone"])
+    assert state.table["correct"].mean() == pytest.approx(accuracy["inductive"])
+    right_without_graph = state.table["verdict"].isin(["correct", "harmed"])
+    assert right_without_graph.mean() == pytest.approx(accuracy["no_graph"])
     assert set(state.table["verdict"]) <= {"correct", "rescued", "harmed", "wrong"}
     assert ((state.table["verdict"] == "wrong") <= ~state.table["correct"]).all()
 
@@ -209,7 +209,7 @@ def test_the_timeline_is_that_of_the_snapshots(state, small_run):
     assert line["purity"] == pytest.approx(float((snapshot["weights"] * same).sum(1).mean()))
     assert 1 <= line["effective_neighbours"] <= 10
     rows = {row["epoch"]: row for row in small_run.history() if row["stage"] == "student"}
-    assert line["own_accuracy"] == pytest.approx(rows[last]["own_accuracy"])
+    assert line["base_accuracy"] == pytest.approx(rows[last]["base_accuracy"])
 
 
 def test_two_runs_stand_side_by_side(small_run, batch_state):
@@ -224,4 +224,4 @@ def test_a_run_is_compared_with_itself_before_distillation(tmp_path):
     assert (state.timeline.name, state.other.name) == ("both", "undistilled")
     rows = {row["epoch"]: row for row in run.history() if row["stage"] == "undistilled"}
     assert state.other.epochs == [0, 1]
-    assert state.other.table.loc[1, "own_accuracy"] == pytest.approx(rows[1]["own_accuracy"])
+    assert state.other.table.loc[1, "base_accuracy"] == pytest.approx(rows[1]["base_accuracy"])

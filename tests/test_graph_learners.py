@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn2gnn import names
 from cnn2gnn.graph import (
     AdaptiveNeighbours,
     FixedNeighbours,
@@ -15,8 +14,8 @@ from cnn2gnn.graph import (
     RandomNeighbours,
     SoftmaxNeighbours,
     adaptive_weights,
-    make_learner,
 )
+from cnn2gnn.registry import LEARNERS
 
 
 def features(n, d, seed=0, dtype=torch.float64):
@@ -105,7 +104,7 @@ def test_weights_do_not_change_under_affine_distances(scale, shift, k):
 @pytest.mark.parametrize("name", ["adaptive", "softmax", "fixed"])
 def test_permuting_nodes_permutes_the_graph(name):
     x, order = features(40, 4), torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    learner = make_learner(name, 5)
+    learner = LEARNERS[name](5)
     torch.testing.assert_close(
         learner(x[order]).dense(), learner(x).dense()[order][:, order], rtol=1e-9, atol=1e-12
     )
@@ -135,7 +134,7 @@ def test_duplicates_share_their_weight_and_have_finite_gradients():
 @pytest.mark.parametrize("name", ["adaptive", "softmax"])
 def test_a_set_of_copies_is_uniform(name):
     x = torch.full((10, 4), 2.5, requires_grad=True)
-    graph = make_learner(name, 3)(x)
+    graph = LEARNERS[name](3)(x)
     torch.testing.assert_close(graph.weights, torch.full((10, 3), 1 / 3))
     (gradient,) = torch.autograd.grad(graph.weights.square().sum(), x)
     assert gradient.equal(torch.zeros_like(x))
@@ -160,13 +159,13 @@ def test_nan_is_one_clear_error(name):
     x = features(20, 3)
     x[4, 0] = torch.nan
     with pytest.raises(ValueError, match="1 of 20 rows hold NaN"):
-        make_learner(name, 3)(x)
+        LEARNERS[name](3)(x)
 
 
 @pytest.mark.parametrize("name", ["adaptive", "softmax"])
 def test_weights_are_float32_under_bf16_autocast(name):
     x = features(50, 16, dtype=torch.float32).requires_grad_()
-    learner = make_learner(name, 5)
+    learner = LEARNERS[name](5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         graph = learner(x)
         narrow = learner(x.bfloat16())
@@ -181,7 +180,7 @@ def test_weights_are_float32_under_bf16_autocast(name):
 def test_every_learner_gives_a_row_stochastic_graph_of_distinct_neighbours(name, data):
     n, k = data.draw(st.integers(4, 50)), data.draw(st.integers(1, 10))
     k = min(k, n - 2)
-    graph = make_learner(name, k)(features(n, 3, dtype=torch.float32))
+    graph = LEARNERS[name](k)(features(n, 3, dtype=torch.float32))
     assert graph.neighbours.shape == graph.weights.shape == (n, k)
     assert (graph.weights >= 0).all()
     torch.testing.assert_close(graph.weights.sum(1), torch.ones(n))
@@ -234,18 +233,17 @@ def test_fixed_neighbours_look_at_pixels():
     assert (FixedNeighbours.space, AdaptiveNeighbours.space) == ("pixels", "features")
 
 
-def test_make_learner_knows_every_name_of_the_configuration():
-    kinds = {name: type(make_learner(name, 3)) for name in names.GRAPHS}
-    assert kinds == {
+def test_the_registry_knows_every_learner_and_refuses_bad_values():
+    assert {name: LEARNERS[name] for name in LEARNERS} == {
         "adaptive": AdaptiveNeighbours,
         "none": NoGraph,
         "random": RandomNeighbours,
         "fixed": FixedNeighbours,
         "softmax": SoftmaxNeighbours,
     }
-    with pytest.raises(ValueError, match="'knn' must be one of adaptive, none"):
-        make_learner("knn", 3)
+    with pytest.raises(KeyError, match="graph='knn': known are adaptive, none"):
+        LEARNERS["knn"]
     with pytest.raises(ValueError, match="k=0 must be at least 1"):
-        make_learner("adaptive", 0)
+        LEARNERS["adaptive"](0)
     with pytest.raises(ValueError, match="temperature=0 must be positive"):
-        make_learner("softmax", 3, temperature=0)
+        LEARNERS["softmax"](3, temperature=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cnn2gnn.losses import response_kd
+from cnn2gnn.distillation.losses import response_kd
 
 GENERATOR = torch.Generator().manual_seed(0)
 STUDENT = torch.randn(6, 5, generator=GENERATOR, dtype=torch.float64)

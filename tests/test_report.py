@@ -19,10 +19,10 @@ from PIL import Image
 
 from cnn2gnn import notebooks
 from cnn2gnn.config import ConfigError
-from cnn2gnn.distil import distil
-from cnn2gnn.explore import coordinates
-from cnn2gnn.explore.nodes import RunNodes
-from cnn2gnn.explore.palette import class_colours
+from cnn2gnn.distillation.session import distil
+from cnn2gnn.evaluation import coordinates
+from cnn2gnn.evaluation.nodes import RunNodes
+from cnn2gnn.palette import class_colours
 from cnn2gnn.report import Report, write_report
 from cnn2gnn.report.style import COLUMN, PAGE, SMALLEST, drawn
 
@@ -103,7 +103,7 @@ class TestFiles:
         accuracy = pd.read_csv(page.parent / "tables" / "accuracy.csv")
         student = accuracy[accuracy["model"] == "student"].set_index("protocol")["accuracy"]
         expected = small_run.metrics()["student"]["accuracy"]
-        assert student["anchors"] == expected["anchors"]
+        assert student["inductive"] == expected["inductive"]
         assert student["batch"] == expected["batch"]["mean"]
         assert student["sorted (audit)"] == expected["sorted"]
 
@@ -216,9 +216,10 @@ class TestSeveralRuns:
     def test_seeds_are_averaged(self, small_run, second_run):
         both = exhibits(Report.build([small_run, second_run]))
         values = [
-            100 * run.metrics()["student"]["accuracy"]["anchors"] for run in (small_run, second_run)
+            100 * run.metrics()["student"]["accuracy"]["inductive"]
+            for run in (small_run, second_run)
         ]
-        shown = both["accuracy"].content.loc["graph student", "anchors"]
+        shown = both["accuracy"].content.loc["graph student", "inductive"]
         assert shown == f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
         assert set(both["accuracy"].numbers["run"]) == {"small", "second"}
         assert "{small,second}/metrics.json" in both["accuracy"].source
@@ -234,8 +235,8 @@ class TestSeveralRuns:
         assert set(comparison["runs"]) == {1}
         names = ["scope=bank, epochs=8", "scope=batch, epochs=2"]
         assert list(comparison.index.unique()) == names
-        anchors = paper.metrics()["student"]["accuracy"]["anchors"]
-        assert comparison["anchors"].iloc[-1] == f"{100 * anchors:.2f}"
+        inductive = paper.metrics()["student"]["accuracy"]["inductive"]
+        assert comparison["inductive"].iloc[-1] == f"{100 * inductive:.2f}"
         assert {"a_accuracy", "b_accuracy", "a_umap", "b_umap"} <= set(both)
         assert {f"Accuracy, {name}" for name in names} <= {s.title for s in found.sections}
 

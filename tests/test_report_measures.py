@@ -14,12 +14,13 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 from torch.nn import functional as F
 
-from cnn2gnn.evaluation import expected_calibration_error
-from cnn2gnn.explore.nodes import BANK, TEST
+from cnn2gnn.evaluation.cost import multiply_adds
+from cnn2gnn.evaluation.metrics import expected_calibration_error
+from cnn2gnn.evaluation.near_copies import near_copies
+from cnn2gnn.evaluation.nodes import BANK, TEST
 from cnn2gnn.graph import SparseGraph, homophily, purity
 from cnn2gnn.report import figures, graph_figures, measures, tables
-from cnn2gnn.report.copies import near_copies
-from cnn2gnn.report.cost import cost_table, multiply_adds
+from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.report.style import STYLE
 
@@ -29,14 +30,14 @@ def results(small_run):
     return Results.read(small_run)
 
 
-def some_metrics(seed=0, anchors=0.9):
-    accuracy = {"alone": 0.8, "anchors": anchors, "sorted": 0.95}
+def some_metrics(seed=0, inductive=0.9):
+    accuracy = {"no_graph": 0.8, "inductive": inductive, "sorted": 0.95}
     accuracy["batch"] = {"mean": 0.85, "std": 0.01, "batch_size": 10, "repeats": 5}
     return {
         "seed": seed,
         "teacher": {"name": "cnn", "parameters": 2000, "accuracy": 0.92},
         "student": {"parameters": 1000, "bank_megabytes": 1.25, "accuracy": accuracy},
-        "baselines": {"stem_only": {"parameters": 990, "accuracy": 0.75}},
+        "baselines": {"twin": {"parameters": 990, "accuracy": 0.75}},
     }
 
 
@@ -51,7 +52,7 @@ class TestAccuracyTable:
 
     def test_several_runs_give_mean_and_deviation_over_them(self):
         table = tables.accuracy_table([some_metrics(0, 0.9), some_metrics(1, 0.94)])
-        assert table.loc["graph student", "anchors"] == "92.00 ± 2.83"
+        assert table.loc["graph student", "inductive"] == "92.00 ± 2.83"
         # the deviation over reshuffles of one run is not that over runs
         assert table.loc["graph student", "batch (mean ± std)"] == "85.00 ± 0.00"
 
@@ -78,15 +79,15 @@ class TestMeasures:
         row = table.set_index("without").loc["10%"]
         assert row["images"] == kept.sum() == 404
         right = tensors["logits"].argmax(1) == tensors["labels"]
-        own_right = tensors["own_logits"].argmax(1) == tensors["labels"]
-        gain = right[kept].double().mean() - own_right[kept].double().mean()
+        base_right = tensors["base_logits"].argmax(1) == tensors["labels"]
+        gain = right[kept].double().mean() - base_right[kept].double().mean()
         assert row["gain"] == pytest.approx(float(gain), abs=1e-6)
         accuracy = results.metrics["student"]["accuracy"]
-        assert table.loc[0, "accuracy"] == pytest.approx(accuracy["anchors"])
-        assert table.loc[0, "own_accuracy"] == pytest.approx(accuracy["alone"])
+        assert table.loc[0, "accuracy"] == pytest.approx(accuracy["inductive"])
+        assert table.loc[0, "base_accuracy"] == pytest.approx(accuracy["no_graph"])
 
     def test_batches_repeat_the_figures_of_the_run(self, results):
-        run = results.run.config.run
+        run = results.run.config.runtime
         sizes = measures.batch_sizes(results.nodes, repeats=run.eval_repeats)
         usual = sizes[sizes["batch_size"] == run.eval_batch_size]
         of_run = results.metrics["student"]["accuracy"]
@@ -100,8 +101,8 @@ class TestMeasures:
         images = table["images"]
         labels = nodes.labels[TEST], nodes.labels[BANK]
         weighted = {
-            "accuracy": results.metrics["student"]["accuracy"]["anchors"],
-            "own_accuracy": results.metrics["student"]["accuracy"]["alone"],
+            "accuracy": results.metrics["student"]["accuracy"]["inductive"],
+            "base_accuracy": results.metrics["student"]["accuracy"]["no_graph"],
             "teacher_accuracy": results.metrics["teacher"]["accuracy"],
             "homophily": homophily(nodes.graph, *labels, "node"),
             "purity": purity(nodes.graph, *labels).mean().item(),
@@ -114,7 +115,7 @@ class TestMeasures:
         gain = values["images right only with the graph"]
         loss = values["images wrong only with the graph"]
         accuracy = results.metrics["student"]["accuracy"]
-        points = (accuracy["anchors"] - accuracy["alone"]) * len(results.nodes)
+        points = (accuracy["inductive"] - accuracy["no_graph"]) * len(results.nodes)
         assert gain - loss == pytest.approx(points, abs=1e-3)
         assert values["purity (weight within the class)"] > values["purity expected by chance"]
 
@@ -140,7 +141,7 @@ class TestMeasures:
         parts = table[["both", "teacher only", "student only", "neither"]]
         assert np.allclose(parts.sum(axis=1), 1)
         assert table.loc["teacher", ["agreement", "kl"]].tolist() == [1, 0]
-        teacher, own = results.tensors["teacher_logits"], results.tensors["own_logits"]
+        teacher, own = results.tensors["teacher_logits"], results.tensors["base_logits"]
         expected = F.kl_div(
             own.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean"
         )
@@ -150,8 +151,8 @@ class TestMeasures:
         measured = pd.DataFrame(
             {
                 "run": "r",
-                "model": ["student", "stem_only"],
-                "protocol": ["anchors", "alone"],
+                "model": ["student", "twin"],
+                "protocol": ["inductive", "no_graph"],
                 "accuracy": [0.90, 0.92],
                 "source": "s",
             }
@@ -170,7 +171,7 @@ class TestCost:
     def test_the_students_cost_includes_the_search_in_the_bank(self, results):
         costs, nodes = cost_table(results), results.nodes
         image = nodes.splits.test.images[:1]
-        own = multiply_adds(lambda images: nodes.student.own(nodes.student.embed(images)), image)
+        own = multiply_adds(lambda images: nodes.student.base(nodes.student.embed(images)), image)
         m, d = nodes.bank.keys.shape
         assert costs.loc["student", "multiply_adds"] >= own + m * d
         assert set(costs.index) == {"teacher", "student"}
@@ -181,7 +182,7 @@ class TestConfigurations:
     def test_runs_that_differ_in_seeds_are_one_group(self, small_run, tmp_path):
         def result(**more):
             config = small_config(tmp_path, **more)
-            run = type(small_run)(tmp_path / config.run.run, config)
+            run = type(small_run)(tmp_path / config.runtime.run, config)
             return Results(run, {}, {})
 
         a, b, c = result(run="a"), result(run="b", seed=1, teacher_seed=2), result(run="c", k=12)
@@ -192,7 +193,7 @@ class TestConfigurations:
 class TestDrawing:
     def test_training_curves_draw_the_rows_in_percent(self):
         rows = [
-            {"stage": "student", "epoch": e, "loss": 2.0 - e, "accuracy": a, "own_accuracy": 0.1}
+            {"stage": "student", "epoch": e, "loss": 2.0 - e, "accuracy": a, "base_accuracy": 0.1}
             for e, a in enumerate((0.5, 0.7))
         ]
         loss, validation = figures.training_curves(rows).axes

@@ -14,14 +14,14 @@ from conftest import small_config
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
-from cnn2gnn.distil import Session
-from cnn2gnn.evaluation import alone
+from cnn2gnn.distillation.session import Session
+from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.runs import Run
 
 SCRIPT = """
 import json, sys
 from cnn2gnn.config import Config
-from cnn2gnn.distil import distil
+from cnn2gnn.distillation.session import distil
 distil(Config.from_parameters(json.loads(sys.argv[1])))
 """
 
@@ -41,7 +41,7 @@ def test_models_loaded_again_give_the_same_bits(
 ) -> None:
     """Colour convolutions round differently in another memory layout; the cache would notice."""
     splits = Splits(noise(64, 0), noise(20, 1), noise(20, 2))
-    monkeypatch.setattr("cnn2gnn.distil.load_splits", lambda _: splits)
+    monkeypatch.setattr("cnn2gnn.distillation.session.load_splits", lambda _: splits)
     config = tiny(tmp_path, teacher_batch_size=32, batch_size=32)
     trained, again = Session.start(config), Session.start(config)  # a cell may be run twice
     with torch.no_grad():
@@ -49,12 +49,12 @@ def test_models_loaded_again_give_the_same_bits(
     assert torch.equal(fresh, loaded)
     students = trained.student(), again.student()
     assert students[0] is not students[1]
-    own = [alone(student, splits.test.images).logits for student in students]
+    own = [no_graph(student, splits.test.images).logits for student in students]
     assert torch.equal(own[0], own[1])
 
 
 def test_two_processes_share_one_training(tmp_path: Path) -> None:
-    config = tiny(tmp_path, run="two", devices=2, baselines="stem_only,undistilled")
+    config = tiny(tmp_path, run="two", devices=2, baselines="twin,undistilled")
     script = tmp_path / "run.py"  # the second rank starts the same script
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), json.dumps(config.parameters())]
@@ -63,6 +63,6 @@ def test_two_processes_share_one_training(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     run = Run.open(tmp_path / "two")
     assert [row["stage"] for row in run.history()] == ["student", "undistilled"]
-    stem_only = run.metrics()["baselines"]["stem_only"]["accuracy"]
-    assert stem_only == run.metrics()["student"]["accuracy"]["alone"] > 0.1
+    twin = run.metrics()["baselines"]["twin"]["accuracy"]
+    assert twin == run.metrics()["student"]["accuracy"]["no_graph"] > 0.1
     assert len(list((tmp_path / "teachers").glob("*/cache/*"))) == 1  # one teacher for both

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cnn2gnn.bank import Bank
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student
 from cnn2gnn.names import GRAPHS, STEMS
-from cnn2gnn.student import Student
 
 CLASSES = 5
 GENERATOR = torch.Generator().manual_seed(0)
@@ -33,7 +33,7 @@ def test_every_stem_and_scope_classifies(stem: str, scope: str) -> None:
     student = make(stem=stem, scope=scope)
     bank = student.bank(IMAGES, LABELS)
     for out in (student(IMAGES[:9], bank), student(IMAGES[:9])):
-        assert out.logits.shape == out.own_logits.shape == (9, CLASSES)
+        assert out.logits.shape == out.base_logits.shape == (9, CLASSES)
         assert out.logits.isfinite().all()
     assert out.features.shape == (9, bank.features.shape[1])
 
@@ -45,22 +45,22 @@ def test_every_graph_trains(graph: str, scope: str) -> None:
     bank = student.bank(IMAGES, LABELS) if student.scope == "bank" else None
     exclude = torch.arange(12) if bank else None
     out = student.train(bank is None)(IMAGES[:12], bank, exclude)
-    (F.cross_entropy(out.logits, LABELS[:12]) + out.own_logits.square().mean()).backward()
+    (F.cross_entropy(out.logits, LABELS[:12]) + out.base_logits.square().mean()).backward()
     lacking = [name for name, p in student.named_parameters() if p.grad is None]
     assert lacking == []
 
 
 def test_logits_are_the_evidence_formula() -> None:
-    """logits_i = own_i + c·g_i·Σ_j s_ij r_j, edge by edge."""
+    """logits_i = base_i + c·g_i·Σ_j s_ij r_j, edge by edge."""
     student = make()
     bank = student.bank(IMAGES, LABELS)
     out = student(IMAGES[:6], bank, torch.arange(6))
     assert out.graph is not None and out.gate is not None
     for i in range(6):
-        expected = out.own_logits[i].clone()
+        expected = out.base_logits[i].clone()
         for j, s in zip(out.graph.neighbours[i], out.graph.weights[i], strict=True):
             assert j != i, "a query is among its own neighbours"
-            own = student(IMAGES[j : j + 1]).own_logits[0].softmax(0)
+            own = student(IMAGES[j : j + 1]).base_logits[0].softmax(0)
             residual = F.one_hot(LABELS[j], CLASSES) - own
             expected += student.evidence_scale * out.gate[i] * s * residual
         torch.testing.assert_close(out.logits[i], expected, rtol=1e-4, atol=1e-5)
@@ -71,10 +71,10 @@ def test_no_gradient_reaches_the_stem_through_the_bank() -> None:
     bank = student.bank(IMAGES, LABELS)
     out = student(IMAGES[:6], bank)
     weights = torch.arange(float(CLASSES))
-    ((out.logits - out.own_logits.detach()) @ weights).sum().backward()
+    ((out.logits - out.base_logits.detach()) @ weights).sum().backward()
     through_bank = [p.grad.clone() for p in student.stem.parameters()]
     student.zero_grad()
-    (student(IMAGES[:6]).own_logits @ weights).sum().backward()
+    (student(IMAGES[:6]).base_logits @ weights).sum().backward()
     for p, grad in zip(student.stem.parameters(), through_bank, strict=True):
         torch.testing.assert_close(p.grad, grad)
 

@@ -10,11 +10,12 @@ import torchvision
 from conftest import small_config
 from torch import nn
 
-from cnn2gnn.architectures import build_network
+from cnn2gnn.distillation.loop import make_fabric
+from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
 from cnn2gnn.files import BrokenFileError
+from cnn2gnn.models.networks import build_network
+from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.runs import load_splits
-from cnn2gnn.teacher import Teacher, obtain_teacher, teacher_folder
-from cnn2gnn.training import make_fabric
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,7 @@ def test_any_module_is_a_teacher() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
     teacher = Teacher(network, [0.0] * 3, [1.0] * 3, "mine")
     images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
-    logits, features = teacher.features(images)
-    assert torch.equal(logits, network(images / 255)) and features.shape == (4, 8)
-    with pytest.raises(ValueError, match="no Linear layer"):
-        Teacher(nn.Flatten(), [0.0], [1.0], "flat").features(images[:, :1])
+    assert torch.equal(teacher(images), network(images / 255))
 
 
 def test_one_weight_more_is_another_teacher() -> None:
@@ -81,7 +79,9 @@ def test_a_teacher_is_trained_once_and_shared(
     config = small_config(tmp_path, teacher_epochs=1, run="first")
     splits, fabric = load_splits(config.data), make_fabric("cpu", 1, 1, "32-true")
     first = obtain_teacher(config, splits, fabric)
-    monkeypatch.setattr("cnn2gnn.teacher.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "cnn2gnn.distillation.teacher.fit", lambda *_, **__: pytest.fail("trained again")
+    )
     second = obtain_teacher(small_config(tmp_path, teacher_epochs=1, run="second"), splits, fabric)
     assert first.fingerprint() == second.fingerprint() and not second.training
     longer = small_config(tmp_path, teacher_epochs=2)

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.files import BrokenFileError
-from cnn2gnn.training import (
+from cnn2gnn.distillation.loop import (
     CHECKPOINT,
     NotFiniteError,
     Recipe,
@@ -20,6 +19,7 @@ from cnn2gnn.training import (
     one_cycle,
     resolve_precision,
 )
+from cnn2gnn.files import BrokenFileError
 
 RECIPE = Recipe(epochs=4, batch_size=8, optimizer="adamw", learning_rate=0.05, weight_decay=0.01)
 FABRIC = make_fabric("cpu", 1, 1, "32-true")
@@ -37,12 +37,9 @@ class LineTask:
         self.explode_at, self.stop_at = explode_at, stop_at
         self.modes: list[tuple[str, bool]] = []
 
-    def begin_epoch(self, epoch: int) -> None:
-        self.modes.append(("begin", self.module.training))
+    def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         if epoch == self.stop_at:
             raise KeyboardInterrupt
-
-    def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         self.modes.append(("loss", self.module.training))
         loss = (model(self.x[indices]) - self.y[indices]).square().mean()
         return loss * float("nan") if epoch == self.explode_at else loss

@@ -1,23 +1,17 @@
-"""Images in, uint8 tensors out: loading, splitting, augmentation. Knows no model."""
+"""Images in, uint8 tensors out: loading, splitting, augmentation. Knows no model.
 
-from cnn2gnn.data.augment import RECIPES, augment
-from cnn2gnn.data.imageset import (
-    ImageSet,
-    Splits,
-    channel_statistics,
-    normalise,
+Names are imported when asked for: a worker process that decodes images needs `data.pixels` alone,
+and neither torch nor pyarrow.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "augmentation": ["RECIPES", "augment"],
+        "imageset": ["ImageSet", "Splits", "channel_statistics"],
+        "loading": ["DATASETS", "load"],
+        "pixels": ["DataError"],
+    },
 )
-from cnn2gnn.data.loading import DATASETS, load
-from cnn2gnn.pixels import DataError
-
-__all__ = [
-    "DATASETS",
-    "RECIPES",
-    "DataError",
-    "ImageSet",
-    "Splits",
-    "augment",
-    "channel_statistics",
-    "load",
-    "normalise",
-]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.data.source import Samples, Source
-from cnn2gnn.pixels import DataError, Item
 
 TORCHVISION = {
     "fashion-mnist": "FashionMNIST",

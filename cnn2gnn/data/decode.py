@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cnn2gnn.pixels import Item, decode_chunk, native_size
+from cnn2gnn.data.pixels import Item, decode_chunk, native_size
 
 CHUNK = 256  # images a task: progress stays smooth, hand-over stays cheap
 # Starting worker processes takes a second: fewer images than this are decoded in this one.
@@ -21,7 +21,7 @@ def decode(items: Sequence[Item], image_size: int | None, title: str) -> Tensor:
     """Return all images as uint8 `(N, C, S, S)`; C is 1 if every image is grey, else 3 for all.
 
     Args:
-        items: N images; `cnn2gnn.pixels` says how each kind is treated.
+        items: N images; `cnn2gnn.data.pixels` says how each kind is treated.
         image_size: S in pixels, to which images are resized. None keeps their own size.
         title: what the progress bar calls them.
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cnn2gnn.data.bundled import DEFAULT_DATA_DIR
+from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.data.source import PART_NAMES, PARTS, TEST_SHARE, Samples, Source
-from cnn2gnn.pixels import DataError, Item
 
 # As in torchvision's ImageFolder, and GIF.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif")

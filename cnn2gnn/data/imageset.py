@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cnn2gnn.pixels import DataError
+from cnn2gnn.data.pixels import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +108,3 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     mean = share @ values  # (C,)
     variance = (share * (values - mean[:, None]) ** 2).sum(1)  # (C,)
     return mean.float(), variance.sqrt().float()
-
-
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return float32 `(B, C, H, W)`: uint8 images scaled to [0, 1], minus `mean`, over `std`.
-
-    Args:
-        images: uint8 `(B, C, H, W)`.
-        mean: `(C,)` in [0, 1] units.
-        std: `(C,)` in [0, 1] units; a constant channel (0) is centred only.
-    """
-    mean, std = (t.to(images.device)[:, None, None] for t in (mean, std))  # (C, 1, 1)
-    return (images.float() / 255 - mean) / torch.where(std > 0, std, 1.0)

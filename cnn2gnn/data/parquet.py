@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.data.source import PART_NAMES, Samples, Source
-from cnn2gnn.pixels import DataError, Item
 
 IMAGE_COLUMNS = ("image", "img")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn2gnn.pixels import Item
+from cnn2gnn.data.pixels import Item
 
 PARTS = ("train", "validation", "test")
 # The names under which data sets go by these parts.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.data.hashing import hashed
-from cnn2gnn.pixels import DataError
+from cnn2gnn.data.pixels import DataError
 
 # Streams of the hash: which of the three cuts a random order is for.
 TEST, VALIDATION, TRAIN = range(3)

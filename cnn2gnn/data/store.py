@@ -19,9 +19,9 @@ from torch import Tensor
 
 from cnn2gnn.data.decode import decode
 from cnn2gnn.data.imageset import checksum
+from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Source
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
-from cnn2gnn.pixels import DataError
 
 # To be raised whenever the rules of decoding change.
 VERSION = 1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import Node, RunNodes
+from cnn2gnn.evaluation.nodes import Node, RunNodes
 from cnn2gnn.explore.whatif import Prediction
 
 
@@ -29,7 +29,7 @@ class NodeCard:
     verdict: str
     gate: float
     student: list[tuple[str, float]]
-    own: list[tuple[str, float]]
+    base: list[tuple[str, float]]
     teacher: list[tuple[str, float]] | None
     neighbours: pd.DataFrame
 
@@ -56,7 +56,7 @@ def node_card(nodes: RunNodes, prediction: Prediction) -> NodeCard:
         verdict=verdict(prediction, label),
         gate=prediction.gate,
         student=_likeliest(prediction.logits, classes),
-        own=_likeliest(prediction.own_logits, classes),
+        base=_likeliest(prediction.base_logits, classes),
         teacher=None if teacher is None else _likeliest(teacher, classes),
         neighbours=neighbours,
     )
@@ -64,10 +64,10 @@ def node_card(nodes: RunNodes, prediction: Prediction) -> NodeCard:
 
 def verdict(prediction: Prediction, label: int) -> str:
     """Whether a prediction is right, and whether that is the graph's doing; see `NodeCard`."""
-    own_right = int(prediction.own_logits.argmax()) == label
+    base_right = int(prediction.base_logits.argmax()) == label
     if prediction.predicted == label:
-        return "correct" if own_right else "rescued"
-    return "harmed" if own_right else "wrong"
+        return "correct" if base_right else "rescued"
+    return "harmed" if base_right else "wrong"
 
 
 def _likeliest(logits: Tensor, classes: tuple[str, ...], most: int = 3) -> list[tuple[str, float]]:

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from cnn2gnn.explore.nodes import RunNodes
-from cnn2gnn.explore.palette import FAINT, SEQUENTIAL, VERDICTS, class_colours
+from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.explore.table import bank_degree
+from cnn2gnn.palette import FAINT, SEQUENTIAL, VERDICTS, class_colours
 
 COLOURINGS = ("class", "prediction", "correctness", "disagreement", "confidence", "degree")
 _BINS = 6

@@ -10,8 +10,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import Node
-from cnn2gnn.explore.palette import FAINT, SEQUENTIAL
+from cnn2gnn.evaluation.nodes import Node
+from cnn2gnn.palette import FAINT, SEQUENTIAL
 
 Images = Callable[[Node], Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx
 import torch
 
-from cnn2gnn.explore.nodes import BANK, Node, RunNodes
+from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
 from cnn2gnn.explore.whatif import Prediction
 
 SECOND = 3  # edges that are shown of each neighbour: k² nodes would be no picture

@@ -16,7 +16,7 @@ from PIL import Image
 from pyarrow import parquet
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.files import replacing
 

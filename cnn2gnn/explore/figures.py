@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from cnn2gnn.explore.card import NodeCard
 from cnn2gnn.explore.drawing import Images, show_image
-from cnn2gnn.explore.palette import (
+from cnn2gnn.explore.whatif import Prediction
+from cnn2gnn.palette import (
     AGAINST,
     CORRECT,
     FAINT,
@@ -21,7 +22,6 @@ from cnn2gnn.explore.palette import (
     VERDICTS,
     WRONG,
 )
-from cnn2gnn.explore.whatif import Prediction
 
 
 def card_figure(card: NodeCard, images: Images) -> Figure:
@@ -73,7 +73,7 @@ def evidence_figure(
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(places, names, fontsize=8)
         axes.invert_yaxis()
-        own, final = float(prediction.own_logits[index]), float(prediction.logits[index])
+        own, final = float(prediction.base_logits[index]), float(prediction.logits[index])
         role = " (true)" if index == label else " (predicted)"
         axes.set_title(
             f"{classes[index]}{role}: {own:+.2f} {bars.sum():+.2f} = {final:+.2f}", fontsize=9
@@ -130,8 +130,8 @@ def ranking_figure(ranking: pd.DataFrame, most: int = 12) -> Figure:
 
 
 def _opinions(axes: Axes, card: NodeCard) -> None:
-    """Draw the three likeliest classes of teacher, student and own branch as bars."""
-    opinions = {"teacher": card.teacher, "student": card.student, "own": card.own}
+    """Draw the three likeliest classes of teacher, student and base branch as bars."""
+    opinions = {"teacher": card.teacher, "student": card.student, "own": card.base}
     lines = [
         (f"{model}: {name}", probability, MODELS[model])
         for model, opinion in opinions.items()

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
+from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore.colouring import Colouring
 from cnn2gnn.explore.drawing import Images, draw_mixing, line_widths, pixels_of, show_image
-from cnn2gnn.explore.nodes import Node
-from cnn2gnn.explore.palette import CORRECT, EDGE, FAINT, INK, SEQUENTIAL, WRONG
+from cnn2gnn.palette import CORRECT, EDGE, FAINT, INK, SEQUENTIAL, WRONG
 
 
 def map_figure(

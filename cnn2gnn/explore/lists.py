@@ -27,17 +27,17 @@ from matplotlib import colormaps
 from matplotlib.colors import PowerNorm, to_hex
 from torch import Tensor
 
+from cnn2gnn.evaluation.nodes import TEST, Node
 from cnn2gnn.explore import export
 from cnn2gnn.explore.clickable import ClickableMatrix
 from cnn2gnn.explore.markup import pairs_html
-from cnn2gnn.explore.nodes import TEST, Node
-from cnn2gnn.explore.palette import SEQUENTIAL
 from cnn2gnn.explore.panels import Guard
 from cnn2gnn.explore.pictures import figure_png
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.table import SORTINGS, VERDICTS
 from cnn2gnn.explore.timeline import Timeline
 from cnn2gnn.explore.views import views
+from cnn2gnn.palette import SEQUENTIAL
 
 _MOST = 300  # lines of a list
 Go = Callable[[Node], None]

@@ -7,18 +7,18 @@ from html import escape
 
 import pandas as pd
 
+from cnn2gnn.evaluation.nodes import Node, RunNodes
 from cnn2gnn.explore.card import NodeCard
-from cnn2gnn.explore.nodes import Node, RunNodes
-from cnn2gnn.explore.palette import AGAINST, FOR, MODELS, VERDICTS
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.whatif import Prediction
+from cnn2gnn.palette import AGAINST, FOR, MODELS, VERDICTS
 
 _IMAGE = "image-rendering: pixelated; object-fit: contain;"
 
 
 def card_html(card: NodeCard, image: str) -> str:
     """The image, label and verdict of a node, and the three likeliest classes of each model."""
-    opinions = {"teacher": card.teacher, "student": card.student, "without graph": card.own}
+    opinions = {"teacher": card.teacher, "student": card.student, "without graph": card.base}
     colours = {**MODELS, "without graph": MODELS["own"]}
     columns = "".join(
         f"<td style='vertical-align: top; padding-right: 12px'><b>{model}</b>"

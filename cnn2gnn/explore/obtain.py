@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cnn2gnn.config import Config
-from cnn2gnn.distil import distil
+from cnn2gnn.distillation.session import distil
 from cnn2gnn.runs import Run
 
 
@@ -20,5 +20,5 @@ def obtain_run(name: str, runs_dir: str | Path = "runs") -> Run:
     if (folder / "metrics.json").exists():
         return Run.open(folder)
     config = Run.open(folder).config if (folder / "config.json").exists() else Config()
-    here = replace(config.run, run=name, runs_dir=str(runs_dir))
-    return distil(replace(config, run=here))
+    here = replace(config.runtime, run=name, runs_dir=str(runs_dir))
+    return distil(replace(config, runtime=here))

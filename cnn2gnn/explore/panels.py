@@ -19,14 +19,14 @@ from ipywidgets import (
     VBox,
 )
 
+from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore.clickable import NeighbourStrip
 from cnn2gnn.explore.markup import card_html, change_html, ranking_html
-from cnn2gnn.explore.nodes import Node
-from cnn2gnn.explore.palette import AGAINST, CORRECT, FOR, WRONG
 from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.views import views
 from cnn2gnn.explore.whatif import Prediction
+from cnn2gnn.palette import AGAINST, CORRECT, FOR, WRONG
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -123,7 +123,7 @@ class WhatIfPanel:
                 1, min=0.1, max=1, step=0.1, description="of the bank", **wide
             ),
             "protocol": Dropdown(
-                options=["anchors", "batch"], description="protocol", style=wide["style"]
+                options=["inductive", "batch"], description="protocol", style=wide["style"]
             ),
             "seed": BoundedIntText(0, 0, 10**6, description="seed", style=wide["style"]),
             "replaced": Checkbox(

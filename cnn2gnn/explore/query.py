@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cnn2gnn.bank import Bank
-from cnn2gnn.explore.nodes import BANK, TEST, Node, RunNodes
-from cnn2gnn.graph import SparseGraph, make_learner
-from cnn2gnn.student import Student
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
+from cnn2gnn.graph import SparseGraph
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student
+from cnn2gnn.registry import LEARNERS
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class WhatIf:
         k: another number of neighbours.
         min_weight: lighter edges are pruned, from 0 to 1.
         bank_share: a random share of the bank, in (0, 1].
-        protocol: `anchors`: the bank alone. `batch`: among `batch_size` random test images, in
+        protocol: `inductive`: the bank alone. `batch`: among `batch_size` random test images, in
             scope bank beside the bank, in scope batch instead of it.
         seed: of the random share and of the batch.
     """
@@ -37,7 +38,7 @@ class WhatIf:
     k: int | None = None
     min_weight: float = 0.0
     bank_share: float = 1.0
-    protocol: str = "anchors"
+    protocol: str = "inductive"
     batch_size: int = 100
     seed: int = 0
 
@@ -46,8 +47,8 @@ class WhatIf:
             raise ValueError(f"min_weight={self.min_weight} must be from 0 to 1")
         if not 0 < self.bank_share <= 1:
             raise ValueError(f"bank_share={self.bank_share} must be above 0 and at most 1")
-        if self.protocol not in ("anchors", "batch"):
-            raise ValueError(f"protocol={self.protocol!r} must be one of anchors, batch")
+        if self.protocol not in ("inductive", "batch"):
+            raise ValueError(f"protocol={self.protocol!r} must be one of inductive, batch")
         if self.k is not None and self.k < 1:
             raise ValueError(f"k={self.k} must be at least 1")
         if self.batch_size < 2:
@@ -64,7 +65,7 @@ class Query(NamedTuple):
     """
 
     features: Tensor
-    own_logits: Tensor
+    base_logits: Tensor
     graph: SparseGraph
     bank: Bank | None
     rows: Tensor
@@ -73,13 +74,13 @@ class Query(NamedTuple):
 def apply(student: Student, query: Query, keep: Tensor) -> tuple[Tensor, Tensor]:
     """Return logits `(B, C)` and gate `(B,)` of a query with only the edges `keep` `(B, k)`.
 
-    A node without any edge falls back on its own branch.
+    A node without any edge falls back on its base branch.
     """
     graph = thinned(query.graph, keep)
-    out = student.apply_graph(query.own_logits, query.features, graph, query.bank)
+    out = student.apply_graph(query.base_logits, query.features, graph, query.bank)
     linked = graph.weights.sum(1) > 0  # (B,)
     assert out.gate is not None
-    logits = torch.where(linked[:, None], out.logits, query.own_logits)
+    logits = torch.where(linked[:, None], out.logits, query.base_logits)
     return logits, out.gate * linked
 
 
@@ -115,9 +116,9 @@ def ask(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Query:
 def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
     nodes.row(node)  # complains about a node that is not there
     part, here = node.part, slice(node.index, node.index + 1)
-    features, own = nodes.features[part][here], nodes.own_logits[part][here]  # (1, d), (1, C)
+    features, own = nodes.features[part][here], nodes.base_logits[part][here]  # (1, d), (1, C)
     untouched = change.k is None and not (change.replaced and change.off)
-    if part == TEST and untouched and change.bank_share == 1 and change.protocol == "anchors":
+    if part == TEST and untouched and change.bank_share == 1 and change.protocol == "inductive":
         graph = rows_of(nodes.graph, torch.tensor([node.index]))
         return Query(features, own, graph, nodes.bank, _bank_rows(nodes))
     student = _with_k(nodes.student, change.k or nodes.student.config.k)
@@ -125,7 +126,7 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
     if change.protocol == "batch" and nodes.student.scope == "batch":
         members = torch.cat([torch.tensor([nodes.row(node)]), others])  # (B,)
         features, own = (
-            nodes.together(values)[members] for values in (nodes.features, nodes.own_logits)
+            nodes.together(values)[members] for values in (nodes.features, nodes.base_logits)
         )
         pixels = _pixels(nodes, members)
         return Query(features, own, student.find_graph(features, pixels=pixels), None, members)
@@ -154,7 +155,7 @@ def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
 
 
 def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
-    """Rows of the other members of the batch `(B − 1,)`; none under protocol anchors."""
+    """Rows of the other members of the batch `(B − 1,)`; none under protocol inductive."""
     if change.protocol != "batch":
         return torch.empty(0, dtype=torch.int64)
     generator = torch.Generator().manual_seed(change.seed)
@@ -200,7 +201,7 @@ def repeated(query: Query, copies: int) -> Query:
     distances = None if graph.distances is None else graph.distances.repeat(copies, 1)
     return query._replace(
         features=query.features.repeat(copies, 1),
-        own_logits=query.own_logits.repeat(copies, 1),
+        base_logits=query.base_logits.repeat(copies, 1),
         graph=SparseGraph(neighbours, graph.weights.repeat(copies, 1), distances, graph.sources),
     )
 
@@ -211,5 +212,5 @@ def _with_k(student: Student, k: int) -> Student:
     if k == student.config.k:
         return student
     changed = deepcopy(student)
-    changed.learner = make_learner(student.config.graph, k)
+    changed.learner = LEARNERS[student.config.graph](k)
     return changed

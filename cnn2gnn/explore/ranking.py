@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import TEST, Node, RunNodes
+from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
 from cnn2gnn.explore.query import NOTHING, WhatIf
 from cnn2gnn.explore.whatif import predict, without_each_edge, without_each_edge_of
 

@@ -10,12 +10,12 @@ import networkx
 import numpy as np
 import pandas as pd
 
-from cnn2gnn.explore import coordinates, sensitivity
+from cnn2gnn.evaluation import coordinates, sensitivity
+from cnn2gnn.evaluation.mixing import Edges
+from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
 from cnn2gnn.explore.card import NodeCard, node_card
 from cnn2gnn.explore.colouring import Colouring, colouring
 from cnn2gnn.explore.ego import ego_graph
-from cnn2gnn.explore.mixing import Edges
-from cnn2gnn.explore.nodes import TEST, Node, RunNodes
 from cnn2gnn.explore.query import NOTHING
 from cnn2gnn.explore.ranking import edges_of_node, edges_of_test_nodes
 from cnn2gnn.explore.table import Filters, node_table

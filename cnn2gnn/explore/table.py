@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cnn2gnn.explore.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.graph import degree, effective_neighbours, purity
 
 VERDICTS = ("correct", "rescued", "harmed", "wrong")
@@ -17,7 +17,7 @@ SORTINGS = ("index", "mistakes", "confidence", "disagreement", "batch_sensitivit
 def node_table(nodes: RunNodes) -> pd.DataFrame:
     """Return one line per test node, in order.
 
-    Columns: label, predicted, own_predicted, teacher_predicted (class names); correct; verdict
+    Columns: label, predicted, base_predicted, teacher_predicted (class names); correct; verdict
     (`rescued`: right with the graph and wrong without, `harmed`: the reverse); confidence, of the
     prediction, in [0, 1]; disagreement, the total variation between student and teacher,
     ½ Σ_c |s_c − t_c|, in [0, 1]; gate; purity, the weight on neighbours of the true class;
@@ -26,17 +26,17 @@ def node_table(nodes: RunNodes) -> pd.DataFrame:
     labels, student = nodes.labels[TEST], nodes.logits.softmax(1)  # (N,), (N, C)
     teacher = nodes.teacher_logits.softmax(1)  # (N, C)
     confidence, predicted = student.max(1)
-    own = nodes.own_logits[TEST].argmax(1)  # (N,)
-    correct, own_correct = (predicted == labels).numpy(), (own == labels).numpy()
+    own = nodes.base_logits[TEST].argmax(1)  # (N,)
+    correct, base_correct = (predicted == labels).numpy(), (own == labels).numpy()
     verdict = np.select(
-        [correct & own_correct, correct, own_correct], ["correct", "rescued", "harmed"], "wrong"
+        [correct & base_correct, correct, base_correct], ["correct", "rescued", "harmed"], "wrong"
     )
     names = np.array(nodes.classes, dtype=object)
     return pd.DataFrame(
         {
             "label": names[labels],
             "predicted": names[predicted],
-            "own_predicted": names[own],
+            "base_predicted": names[own],
             "teacher_predicted": names[teacher.argmax(1)],
             "correct": correct,
             "verdict": verdict,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from cnn2gnn.explore.drawing import draw_mixing
-from cnn2gnn.explore.palette import FOR, MODELS
 from cnn2gnn.explore.timeline import Timeline
+from cnn2gnn.palette import FOR, MODELS
 
 
 def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
@@ -22,7 +22,7 @@ def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
             (left, "purity", FOR),
             (left, "homophily", "#e69f00"),
             (middle, "effective_neighbours", FOR),
-            (right, "own_accuracy", MODELS["own"]),
+            (right, "base_accuracy", MODELS["own"]),
         ):
             if column in table:
                 name = f"{column.replace('_', ' ')}, {timeline.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from torch import Tensor
 
-from cnn2gnn.explore.mixing import class_mixing
+from cnn2gnn.evaluation.mixing import class_mixing
 from cnn2gnn.graph import effective_neighbours
 from cnn2gnn.runs import Run
 
@@ -20,7 +20,7 @@ class Timeline:
         name: of the run, or of its baseline.
         table: one line per epoch (the index): purity, the mean weight on the own class;
             effective_neighbours, the mean of exp(H); homophily, the share of edges within a
-            class; own_accuracy of these images, without neighbours.
+            class; base_accuracy of these images, without neighbours.
         mixing: class-to-class edge mass per epoch, `(C, C)`.
     """
 
@@ -48,5 +48,5 @@ def _measures(snapshot: dict[str, Tensor]) -> dict[str, float]:
         "purity": (weights * same).sum(1).mean().item(),
         "effective_neighbours": effective_neighbours(weights).mean().item(),
         "homophily": same[weights > 0].float().mean().item(),
-        "own_accuracy": (snapshot["own_logits"].argmax(1) == labels).float().mean().item(),
+        "base_accuracy": (snapshot["base_logits"].argmax(1) == labels).float().mean().item(),
     }

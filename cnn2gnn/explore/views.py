@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.explore import figures, graph_figures, time_figures
-from cnn2gnn.explore.nodes import BANK, TEST, Node
 from cnn2gnn.explore.state import ExplorerState
 
 

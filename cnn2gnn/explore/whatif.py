@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import TEST, Node, RunNodes
+from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
 from cnn2gnn.explore.query import (
     NOTHING,
     Query,
@@ -26,17 +26,17 @@ class Prediction:
 
     Attributes:
         node: whose.
-        logits, own_logits: `(C,)`, with and without neighbours.
+        logits, base_logits: `(C,)`, with and without neighbours.
         gate: trust in the neighbours, in [0, 1]; 0 without neighbours.
         neighbours: the k nodes, heaviest first; weights, distances: `(k,)`.
         on: bool `(k,)`; edges that are off or pruned have weight 0.
         contributions: what each edge adds to each logit, `(k, C)`; in scope bank they sum to
-            logits − own_logits, in scope batch the correction is no sum over edges: None.
+            logits − base_logits, in scope batch the correction is no sum over edges: None.
     """
 
     node: Node
     logits: Tensor
-    own_logits: Tensor
+    base_logits: Tensor
     gate: float
     neighbours: list[Node]
     weights: Tensor
@@ -67,14 +67,14 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     contributions = None
     if nodes.student.scope == "bank" and query.bank is not None:
         residuals = query.bank.residuals[query.graph.neighbours[0]]  # (k, C)
-        # logits_i − own_i = Σ_j c·g_i·s_ij·r_j, term by term
+        # logits_i − base_i = Σ_j c·g_i·s_ij·r_j, term by term
         contributions = nodes.student.evidence_scale * gate[0] * weights[:, None] * residuals
     order = query.graph.weights[0].argsort(descending=True, stable=True)  # (k,)
     distances = query.graph.distances
     return Prediction(
         node=node,
         logits=logits[0],
-        own_logits=query.own_logits[0],
+        base_logits=query.base_logits[0],
         gate=float(gate[0]),
         neighbours=[nodes.node(int(row)) for row in query.rows[query.graph.neighbours[0][order]]],
         weights=weights[order],
@@ -108,7 +108,7 @@ def without_each_edge_of(nodes: RunNodes, indices: Tensor) -> Tensor:
         copies = chunk.repeat_interleave(k)  # (c·k,)
         query = Query(
             nodes.features[TEST][copies],
-            nodes.own_logits[TEST][copies],
+            nodes.base_logits[TEST][copies],
             rows_of(graph, copies),
             nodes.bank,
             torch.empty(0),

@@ -23,12 +23,12 @@ from ipywidgets import (
     VBox,
 )
 
+from cnn2gnn.evaluation.coordinates import obtain_umap
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.colouring import COLOURINGS
-from cnn2gnn.explore.coordinates import obtain_umap
 from cnn2gnn.explore.errors import ErrorPanel
 from cnn2gnn.explore.lists import ExportPanel, ListPanel, MatrixPanel, TimePanel
 from cnn2gnn.explore.map_view import MapView, clicked_node
-from cnn2gnn.explore.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.panels import EgoPanel, NodePanel, WhatIfPanel
 from cnn2gnn.explore.pictures import figure_png
 from cnn2gnn.explore.state import LASSO_MODES, ExplorerState

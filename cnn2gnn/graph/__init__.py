@@ -10,7 +10,6 @@ from cnn2gnn.graph.learners import (
     RandomNeighbours,
     SoftmaxNeighbours,
     adaptive_weights,
-    make_learner,
 )
 from cnn2gnn.graph.metrics import degree, effective_neighbours, homophily, purity
 from cnn2gnn.graph.search import nearest
@@ -28,7 +27,6 @@ __all__ = [
     "degree",
     "effective_neighbours",
     "homophily",
-    "make_learner",
     "nearest",
     "purity",
 ]

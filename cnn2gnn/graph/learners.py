@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
-from cnn2gnn.names import GRAPHS
 
 
 class GraphLearner(nn.Module):
@@ -173,7 +172,8 @@ class RandomNeighbours(GraphLearner):
 class NoGraph(GraphLearner):
     """Baseline: every node is its own sole neighbour, with weight 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, k: int = 1) -> None:
+        del k  # taken by every learner
         super().__init__(k=1)
 
     def forward(
@@ -229,28 +229,3 @@ def adaptive_weights(distances: Tensor) -> Tensor:
     # s_ij = (d_i,(k+1) − d_ij)₊ / (k·d_i,(k+1) − Σ_{l≤k} d_i,(l))
     weights = margins / total.masked_fill(tied, 1)  # (N, k)
     return weights.masked_fill(tied, 1 / k)
-
-
-def make_learner(name: str, k: int, *, seed: int = 0, temperature: float = 1.0) -> GraphLearner:
-    """Build a graph learner by its name in the configuration.
-
-    Args:
-        name: adaptive, none, random, fixed or softmax.
-        k: neighbours of a node; `none` has none.
-        seed: of `random`.
-        temperature: of `softmax`, in units of squared distance.
-
-    Raises:
-        ValueError: an unknown name, or a value out of range.
-    """
-    if name == "adaptive":
-        return AdaptiveNeighbours(k)
-    if name == "none":
-        return NoGraph()
-    if name == "random":
-        return RandomNeighbours(k, seed)
-    if name == "fixed":
-        return FixedNeighbours(k)
-    if name == "softmax":
-        return SoftmaxNeighbours(k, temperature)
-    raise ValueError(f"graph={name!r} must be one of {', '.join(GRAPHS)}")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from cnn2gnn.evaluation.cost import machine
+from cnn2gnn.evaluation.near_copies import near_copies
 from cnn2gnn.report import figures, measures, tables
-from cnn2gnn.report.copies import near_copies
-from cnn2gnn.report.cost import cost_table, machine
+from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import BANK_FILE, NODES_FILE, STUDENT_FILE, Exhibit, Section, sources
 
@@ -26,14 +27,14 @@ def accuracy(results: Sequence[Results]) -> Section:
     return Section(
         "Accuracy",
         f"{images:,} test images, so that one image is {100 / images:.2f} points. "
-        "anchors, every image alone against the bank of training images, is the protocol to "
+        "inductive, every image alone against the bank of training images, is the protocol to "
         "deploy; batch are random test batches; alone is without neighbours. "
         "sorted is an audit of the leak through the order of the images and never a result.",
         (
             Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
             Exhibit(
                 "differences",
-                "The graph student under anchors minus the others, in points, paired by run. "
+                "The graph student under inductive minus the others, in points, paired by run. "
                 "Negative: the graph student is worse.",
                 metrics,
                 tables.over_runs(gains, "against"),
@@ -100,7 +101,7 @@ def _costs(result: Results) -> Exhibit:
         "cost",
         "Multiply-adds: convolutions and matrix products of one image, with the search in the "
         f"bank; latency: median of one image at a time, {machine()}. When the run ended, the "
-        f"student classified {speed['anchors']:,.0f} images a second under anchors and "
+        f"student classified {speed['inductive']:,.0f} images a second under inductive and "
         f"{speed['batch']:,.0f} in batches ({result.source('metrics.json')}).",
         source,
         table,
@@ -133,10 +134,10 @@ def batches(results: Sequence[Results]) -> Section:
         results, lambda r: measures.batch_sizes(r.nodes), NODES_FILE, STUDENT_FILE, BANK_FILE
     )
     metrics = [result.metrics["student"]["accuracy"] for result in results]
-    alone, anchors = (
-        sum(m[protocol] for m in metrics) / len(metrics) for protocol in ("alone", "anchors")
+    alone, inductive = (
+        sum(m[protocol] for m in metrics) / len(metrics) for protocol in ("no_graph", "inductive")
     )
-    copies = tables.tidy(results, near_copies, NODES_FILE)
+    copies = tables.tidy(results, _near_copies, NODES_FILE)
     source = sources(results, NODES_FILE, STUDENT_FILE, BANK_FILE)
     shown = sizes.pivot_table("accuracy", "batch_size", ["order"], aggfunc=["mean", "std"]) * 100
     table = pd.DataFrame(
@@ -157,8 +158,8 @@ def batches(results: Sequence[Results]) -> Section:
             Exhibit(
                 "accuracy_by_batch_size",
                 "Accuracy in shuffled test batches by their size; bars: one standard deviation.",
-                f"{source}; alone and anchors: {sources(results, 'metrics.json')}",
-                figures.accuracy_by_batch_size(sizes, alone, anchors),
+                f"{source}; alone and inductive: {sources(results, 'metrics.json')}",
+                figures.accuracy_by_batch_size(sizes, alone, inductive),
             ),
             Exhibit(
                 "audit",
@@ -180,8 +181,12 @@ def batches(results: Sequence[Results]) -> Section:
                 "training image (in pixels, at 8x8) are left out. What vanishes with them was "
                 "found in near copies.",
                 f"{sources(results, NODES_FILE)}, and the images",
-                tables.over_runs(copies, "without", ["own_accuracy", "accuracy", "gain"]),
+                tables.over_runs(copies, "without", ["base_accuracy", "accuracy", "gain"]),
                 copies,
             ),
         ),
     )
+
+
+def _near_copies(result: Results) -> pd.DataFrame:
+    return near_copies(result.splits, result.tensors["logits"], result.tensors["base_logits"])

@@ -14,11 +14,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn2gnn.explore.palette import AGAINST, INK, MODELS
+from cnn2gnn.palette import AGAINST, INK, MODELS
 from cnn2gnn.report.style import PAGE, new_figure, styled
 from cnn2gnn.report.tables import STAGES
 
-PROTOCOLS = {"alone": "s", "batch": "^", "anchors": "o"}
+PROTOCOLS = {"no_graph": "s", "batch": "^", "inductive": "o"}
 
 
 @styled
@@ -41,9 +41,9 @@ def training_curves(history: list[dict[str, Any]]) -> Figure:
         _line(loss, epochs, "loss", 1, color=colour, label=name)
         _line(validation, epochs, "accuracy", 100, color=colour, label=name)
         # alike in scope bank, whose graph joins after training
-        if stage == "student" and (epochs["own_accuracy"] != epochs["accuracy"]).any():
+        if stage == "student" and (epochs["base_accuracy"] != epochs["accuracy"]).any():
             name = f"{name}, alone"
-            _line(validation, epochs, "own_accuracy", 100, color=colour, label=name, ls="--")
+            _line(validation, epochs, "base_accuracy", 100, color=colour, label=name, ls="--")
     loss.set_ylabel("training loss [nat]")
     validation.set_ylabel("validation accuracy [%]")
     for axes in (loss, validation):
@@ -102,18 +102,18 @@ def accuracies(measured: pd.DataFrame) -> Figure:
 
 
 @styled
-def accuracy_by_batch_size(sizes: pd.DataFrame, alone: float, anchors: float) -> Figure:
+def accuracy_by_batch_size(sizes: pd.DataFrame, alone: float, inductive: float) -> Figure:
     """Accuracy in shuffled batches against their size, between the protocols without batches.
 
     Args:
         sizes: as of `measures.batch_sizes`; runs are told apart by a column `run`.
-        alone, anchors: accuracies in [0, 1].
+        alone, inductive: accuracies in [0, 1].
     """
     figure = new_figure()
     axes = figure.add_subplot()
     _over_sizes(axes, sizes, "shuffled", color=MODELS["student"], marker="o", label="batch")
-    axes.axhline(100 * anchors, color=MODELS["student"], ls="--", label="anchors")
-    axes.axhline(100 * alone, color=MODELS["own"], ls=":", label="alone")
+    axes.axhline(100 * inductive, color=MODELS["student"], ls="--", label="inductive")
+    axes.axhline(100 * alone, color=MODELS["own"], ls=":", label="no_graph")
     _finish_sizes(figure, axes, sizes["batch_size"].unique())
     return figure
 

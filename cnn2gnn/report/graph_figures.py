@@ -14,8 +14,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnn2gnn.explore.palette import AGAINST, EDGE, FAINT, FOR, INK, SEQUENTIAL, class_colours
 from cnn2gnn.graph import SparseGraph, degree, effective_neighbours
+from cnn2gnn.palette import AGAINST, EDGE, FAINT, FOR, INK, SEQUENTIAL, class_colours
 from cnn2gnn.report.prediction_figures import READABLE
 from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
 
@@ -122,7 +122,7 @@ def homophily_against_accuracy(per_class: pd.DataFrame, classes: Sequence[str]) 
     table = per_class.groupby("class", sort=False).mean(numeric_only=True).loc[list(classes)]
     figure = new_figure(height=2.9 if len(classes) <= READABLE else 2.6)
     axes = figure.add_subplot()
-    x, y, own = (100 * table[name] for name in ("homophily", "accuracy", "own_accuracy"))
+    x, y, own = (100 * table[name] for name in ("homophily", "accuracy", "base_accuracy"))
     colours = class_colours(len(classes))
     axes.vlines(x, own, y, color=colours, linewidth=0.8)
     axes.scatter(x, own, s=14, facecolors="white", edgecolors=colours, linewidths=0.8, zorder=2)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from cnn2gnn.explore import coordinates
-from cnn2gnn.explore.mixing import class_mixing
-from cnn2gnn.explore.nodes import BANK, TEST
-from cnn2gnn.explore.sensitivity import batch_sensitivity
+from cnn2gnn.evaluation import coordinates
+from cnn2gnn.evaluation.mixing import class_mixing
+from cnn2gnn.evaluation.nodes import BANK, TEST
+from cnn2gnn.evaluation.sensitivity import batch_sensitivity
 from cnn2gnn.report import graph_figures, measures, prediction_figures, tables
 from cnn2gnn.report.image_figures import neighbour_sheet
 from cnn2gnn.report.results import Results

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import BANK, TEST, Node, RunNodes
-from cnn2gnn.explore.palette import CORRECT, INK, WRONG
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
+from cnn2gnn.palette import CORRECT, INK, WRONG
 from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
 
 NEIGHBOURS = 6
@@ -57,7 +57,7 @@ def describe(nodes: RunNodes, index: int) -> str:
     return (
         f"test {index}: {_short(classes[label])}\n"
         f"graph: {said(nodes.logits[index])}\n"
-        f"alone: {said(nodes.own_logits[TEST][index])}"
+        f"alone: {said(nodes.base_logits[TEST][index])}"
     )
 
 

@@ -6,8 +6,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnn2gnn.evaluation import InBatches, expected_calibration_error
-from cnn2gnn.explore.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.metrics import expected_calibration_error
+from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.protocols import InBatches
 from cnn2gnn.graph import degree, effective_neighbours, homophily, purity
 from cnn2gnn.report.results import Results
 
@@ -25,13 +26,13 @@ def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
         Columns batch_size, order (`shuffled` or `sorted`), repeat, accuracy in [0, 1].
     """
     labels = nodes.labels[TEST]
-    in_batches = InBatches(nodes.student, nodes.alone(), nodes.bank)
+    in_batches = InBatches(nodes.student, nodes.no_graph(), nodes.bank)
     smallest = 2 if nodes.student.scope == "bank" else nodes.graph.neighbours.shape[1] + 2
-    usual = min(nodes.run.config.run.eval_batch_size, len(nodes))
+    usual = min(nodes.run.config.runtime.eval_batch_size, len(nodes))
     rows = []
     others = [s for s in SIZES if smallest <= s <= len(nodes) and not 0.8 < s / usual < 1.25]
     for size in sorted([usual, *others]):
-        generator = torch.Generator().manual_seed(nodes.run.config.run.seed)
+        generator = torch.Generator().manual_seed(nodes.run.config.runtime.seed)
         orders = [torch.randperm(len(nodes), generator=generator) for _ in range(repeats)]
         for repeat, order in enumerate([*orders, labels.argsort(stable=True)]):
             logits = in_batches(order, size)
@@ -43,7 +44,7 @@ def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
 def per_class(results: Results) -> pd.DataFrame:
     """Accuracies and the graph of each class: one row a class.
 
-    Columns class, images, accuracy, own_accuracy (without neighbours), teacher_accuracy and, with a
+    Columns class, images, accuracy, base_accuracy (no graph), teacher_accuracy and, with a
     graph, homophily (share of the class's edges that stay in it) and purity (share of weight);
     all but the first two in [0, 1].
     """
@@ -59,7 +60,7 @@ def per_class(results: Results) -> pd.DataFrame:
         "class": list(classes),
         "images": counts.tolist(),
         "accuracy": mean(tensors["logits"].argmax(1) == labels),
-        "own_accuracy": mean(tensors["own_logits"].argmax(1) == labels),
+        "base_accuracy": mean(tensors["base_logits"].argmax(1) == labels),
         "teacher_accuracy": mean(tensors["teacher_logits"].argmax(1) == labels),
     }
     if results.has_graph:
@@ -76,7 +77,7 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
     graph, labels, bank_labels = nodes.graph, nodes.labels[TEST], nodes.labels[BANK]
     looked_at = degree(graph)  # (M,)
     right = nodes.logits.argmax(1) == labels
-    own_right = nodes.own_logits[TEST].argmax(1) == labels
+    base_right = nodes.base_logits[TEST].argmax(1) == labels
     values = {
         "test nodes": len(nodes),
         "bank nodes": len(nodes.bank),
@@ -89,8 +90,8 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
         "gate, mean": nodes.gate.mean().item(),
         "bank nodes never looked at [%]": 100 * _share(looked_at == 0),
         "in-degree of the largest hub [edges]": int(looked_at.max()),
-        "images right only with the graph": int((right & ~own_right).sum()),
-        "images wrong only with the graph": int((~right & own_right).sum()),
+        "images right only with the graph": int((right & ~base_right).sum()),
+        "images wrong only with the graph": int((~right & base_right).sum()),
     }
     return pd.DataFrame({"measure": list(values), "value": list(values.values())}, dtype=object)
 
@@ -122,7 +123,7 @@ def agreement(results: Results) -> pd.DataFrame:
     rows = {}
     for name, logits in (
         ("student", tensors["logits"]),
-        ("own", tensors["own_logits"]),
+        ("own", tensors["base_logits"]),
         ("teacher", teacher),
     ):
         right = logits.argmax(1) == labels
@@ -150,7 +151,7 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
 def true_probability_gain(nodes: RunNodes) -> Tensor:
     """What the neighbours add to the true class's probability, `(N,)` in [−1, 1]."""
     labels = nodes.labels[TEST][:, None]
-    own = nodes.own_logits[TEST].softmax(1).gather(1, labels)
+    own = nodes.base_logits[TEST].softmax(1).gather(1, labels)
     return (nodes.logits.softmax(1).gather(1, labels) - own)[:, 0]
 
 

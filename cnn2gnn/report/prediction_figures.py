@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnn2gnn.explore.palette import INK, MODELS, SEQUENTIAL
+from cnn2gnn.palette import INK, MODELS, SEQUENTIAL
 from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
 
 NAMES = {"teacher": "teacher", "own": "student, alone", "student": "graph student"}

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from cnn2gnn.data import Splits
-from cnn2gnn.explore.nodes import RunNodes
+from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.runs import Run
 
 SEEDS = ("seed", "teacher_seed", "split_seed")
@@ -25,7 +25,7 @@ class Results:
 
     Attributes:
         metrics: content of `metrics.json`.
-        tensors: the test nodes under protocol anchors, content of `nodes.safetensors`.
+        tensors: the test nodes under protocol inductive, content of `nodes.safetensors`.
     """
 
     run: Run

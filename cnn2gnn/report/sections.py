@@ -34,7 +34,7 @@ def predictions(results: Sequence[Results]) -> Section:
             torch.cat([r.tensors["labels"] for r in results]),
         )
         for model, name in (
-            ("teacher", "teacher_logits"), ("own", "own_logits"), ("student", "logits")
+            ("teacher", "teacher_logits"), ("own", "base_logits"), ("student", "logits")
         )
         if model != "own" or results[0].has_graph
     }  # fmt: skip
@@ -46,7 +46,7 @@ def predictions(results: Sequence[Results]) -> Section:
     shown = agreements.replace({"model": prediction_figures.NAMES})
     return Section(
         "Predictions",
-        "Of the graph student under anchors, of the same student without neighbours, and of the "
+        "Of the graph student under inductive, of the same student without neighbours, and of the "
         "teacher.",
         (
             Exhibit(

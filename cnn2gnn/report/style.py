@@ -9,7 +9,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from cnn2gnn.explore.palette import INK
+from cnn2gnn.palette import INK
 
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a two-column paper, and both
 SMALLEST = 7  # points

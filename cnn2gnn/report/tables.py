@@ -16,14 +16,14 @@ from cnn2gnn.report.results import Results
 # how the stages of a run are called where people read
 STAGES = {
     "teacher": "teacher",
-    "stem_only": "stem-only + KD",
+    "twin": "stem-only + KD",
     "undistilled": "undistilled graph student",
     "student": "graph student",
 }
 COLUMNS = {
-    "alone": "alone",
+    "no_graph": "no_graph",
     "batch": "batch (mean ± std)",
-    "anchors": "anchors",
+    "inductive": "inductive",
     "sorted": "sorted (audit)",
 }
 NONE = "–"
@@ -39,7 +39,7 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
 
     Returns:
         Rows teacher, stem-only + KD, undistilled graph student, graph student, as far as they
-        exist; columns parameters, bank MB, alone, batch (mean ± std), anchors, sorted (audit).
+        exist; columns parameters, bank MB, alone, batch (mean ± std), inductive, sorted (audit).
 
     Raises:
         ValueError: there are no metrics.
@@ -68,7 +68,7 @@ def _model(run: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
         "parameters": model["parameters"],
         # the undistilled student has the same stem and images, hence a bank of the same size
         "bank_megabytes": run["student"]["bank_megabytes"] if with_graph else None,
-        "accuracy": dict(accuracy) if with_graph else {"alone": accuracy},
+        "accuracy": dict(accuracy) if with_graph else {"no_graph": accuracy},
     }
 
 
@@ -117,7 +117,7 @@ def measured_accuracies(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def differences(measured: pd.DataFrame) -> pd.DataFrame:
-    """The graph student under `anchors` minus each other model, in points, paired by run.
+    """The graph student under `inductive` minus each other model, in points, paired by run.
 
     Args:
         measured: as of `measured_accuracies`.
@@ -125,12 +125,17 @@ def differences(measured: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns run, against, points, source. A loss is negative.
     """
-    best = {"teacher": "alone", "stem_only": "alone", "undistilled": "anchors", "student": "alone"}
+    best = {
+        "teacher": "no_graph",
+        "twin": "no_graph",
+        "undistilled": "inductive",
+        "student": "no_graph",
+    }
     by_run = measured.set_index(["model", "protocol", "run"])["accuracy"].sort_index()
     rows = []
     for model, protocol in best.items():
-        if (model, protocol) in by_run.index and ("student", "anchors") in by_run.index:
-            points = 100 * (by_run["student", "anchors"] - by_run[model, protocol])
+        if (model, protocol) in by_run.index and ("student", "inductive") in by_run.index:
+            points = 100 * (by_run["student", "inductive"] - by_run[model, protocol])
             name = "graph student, alone" if model == "student" else STAGES[model]
             rows += [
                 {"run": run, "against": name, "points": value} for run, value in points.items()

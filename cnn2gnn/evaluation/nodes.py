@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cnn2gnn.bank import Bank
 from cnn2gnn.data import Splits
-from cnn2gnn.files import load_state, load_tensors
 from cnn2gnn.graph import SparseGraph
-from cnn2gnn.runs import Run
-from cnn2gnn.student import Student, StudentOutput
-from cnn2gnn.teacher import Teacher, new_teacher, teacher_folder
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.models.teacher import Teacher
+from cnn2gnn.runs import Run, teacher_folder
 
 TEST, BANK = "test", "bank"
 
@@ -40,8 +39,8 @@ class RunNodes:
 
     Attributes:
         splits: the images; labels: int64 `(n,)`.
-        features: `(n, d)`; own_logits: `(n, classes)`, what the student says without neighbours.
-        logits: prediction of the test nodes `(N, classes)`, protocol anchors; gate: `(N,)`.
+        features: `(n, d)`; base_logits: `(n, classes)`, what the student says without neighbours.
+        logits: prediction of the test nodes `(N, classes)`, protocol inductive; gate: `(N,)`.
         graph: edges from test nodes to bank nodes, `(N, k)`.
         teacher_logits: of the test nodes, `(N, classes)`.
     """
@@ -52,7 +51,7 @@ class RunNodes:
     splits: Splits
     labels: dict[str, Tensor]
     features: dict[str, Tensor]
-    own_logits: dict[str, Tensor]
+    base_logits: dict[str, Tensor]
     logits: Tensor
     gate: Tensor
     graph: SparseGraph
@@ -72,7 +71,7 @@ class RunNodes:
             raise ValueError(f"run {run.folder} has graph='none': there are no edges to explore")
         saved, splits = run.load_nodes(), run.load_splits()
         student, bank = run.load_student().requires_grad_(False), run.load_bank()
-        own = torch.cat([student.own(part) for part in bank.features.split(5000)])  # (M, classes)
+        own = torch.cat([student.base(part) for part in bank.features.split(5000)])  # (M, classes)
         return cls(
             run=run,
             student=student,
@@ -80,7 +79,7 @@ class RunNodes:
             splits=splits,
             labels={TEST: saved["labels"], BANK: bank.labels},
             features={TEST: saved["features"], BANK: bank.features},
-            own_logits={TEST: saved["own_logits"], BANK: own},
+            base_logits={TEST: saved["base_logits"], BANK: own},
             logits=saved["logits"],
             gate=saved["gate"],
             graph=SparseGraph(
@@ -137,9 +136,9 @@ class RunNodes:
         test = self.student.pixels(self.splits.test.images)
         return {TEST: test, BANK: self.bank.pixels}
 
-    def alone(self) -> StudentOutput:
-        """The test nodes without their graph, as from `evaluation.alone`."""
-        own = self.own_logits[TEST]
+    def no_graph(self) -> StudentOutput:
+        """The test nodes without their graph, as from `protocols.no_graph`."""
+        own = self.base_logits[TEST]
         return StudentOutput(own, own, None, self.features[TEST], None, self.pixels[TEST])
 
     @cached_property
@@ -148,14 +147,12 @@ class RunNodes:
         if self.run.own_teacher is not None:
             return None
         config = self.run.config
-        here = replace(config.run, runs_dir=str(self.run.folder.parent))  # wherever it is now
-        config = replace(config, run=here)
+        here = replace(config.runtime, runs_dir=str(self.run.folder.parent))  # wherever it is now
+        config = replace(config, runtime=here)
         path = teacher_folder(config, self.splits) / "teacher.safetensors"
         if not path.exists():
             return None
-        teacher = new_teacher(config, self.splits.train)
-        load_state(teacher, load_tensors(path)[0], path)
-        return teacher.requires_grad_(False).eval()
+        return Teacher.load(path).requires_grad_(False)
 
     def teacher_logits_of(self, node: Node) -> Tensor | None:
         """What the teacher says `(C,)`; for bank nodes it is asked, if it still exists."""

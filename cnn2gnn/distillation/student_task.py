@@ -8,26 +8,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.bank import Bank
-from cnn2gnn.cache import TeacherCache
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, augment
-from cnn2gnn.evaluation import InBatches, alone, anchors, node_tensors
+from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.losses import response_kd
+from cnn2gnn.evaluation.metrics import accuracy
+from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
 from cnn2gnn.files import save_tensors
-from cnn2gnn.layers import gate_numbers
-from cnn2gnn.losses import response_kd
-from cnn2gnn.student import Student, StudentOutput
-from cnn2gnn.teacher import accuracy
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.layers import gate_numbers
+from cnn2gnn.models.student import Student, StudentOutput
 
 SNAPSHOT_NODES = 1000  # validation images whose graph is kept after each epoch
 SNAPSHOT_BANK = 5000  # training images among which they find neighbours
 
 
 class StudentTask:
-    """Distillation of one student: KD on the own branch, in scope `batch` on both branches.
+    """Distillation of one student: KD on the base branch, in scope `batch` on both branches.
 
     A bank student's neighbours are added afterwards, by `fit_gate`: trained through the corrected
-    logits, its own branch was no better, and every epoch would pay for the search.
+    logits, its base branch was no better, and every epoch would pay for the search.
 
     Args:
         student: to be trained.
@@ -53,16 +53,13 @@ class StudentTask:
         self.validation = splits.validation
         self.cache, self.config, self.snapshots = cache, config, snapshots
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Nothing to prepare."""
-
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """KD on the images `indices` `(B,)`, in this epoch's view."""
         training = self.config.training
         view = epoch + 1 if self.cache is None else self.cache.view_of(epoch)
-        images = augment(self.images[indices], indices, view, self.config.data.recipe)
+        images = augment(self.images[indices], indices, view, self.config.data.augmentation_name)
         out = model(images)
-        branches = [out.own_logits] if out.graph is None else [out.own_logits, out.logits]
+        branches = [out.base_logits] if out.graph is None else [out.base_logits, out.logits]
         labels = self.labels[indices]
         if self.cache is None:
             losses = [F.cross_entropy(branch, labels) for branch in branches]
@@ -80,23 +77,23 @@ class StudentTask:
         return torch.stack(losses).sum()
 
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
-        """Validation accuracies in [0, 1]: `own_accuracy` alone, `accuracy` as trained.
+        """Validation accuracies in [0, 1]: `base_accuracy` alone, `accuracy` as trained.
 
         The two differ in scope `batch`, where neighbours come from shuffled validation batches.
         """
         assert isinstance(module, Student)
-        nodes = alone(module, self.validation.images)
+        nodes = no_graph(module, self.validation.images)
         labels = self.validation.labels.to(nodes.logits.device)
         logits = nodes.logits
         if module.scope == "batch":
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-            size = min(self.config.run.eval_batch_size, len(labels))
+            size = min(self.config.runtime.eval_batch_size, len(labels))
             logits = InBatches(module, nodes, None)(order.to(labels.device), size)
         if self.snapshots is not None and module.scope != "none":
             self._save_snapshot(module, nodes, labels, self.snapshots, epoch)
         return {
             "accuracy": accuracy(logits, labels),
-            "own_accuracy": accuracy(nodes.logits, labels),
+            "base_accuracy": accuracy(nodes.logits, labels),
         }
 
     @torch.no_grad()
@@ -110,7 +107,7 @@ class StudentTask:
         if module.scope == "bank":
             part = slice(0, SNAPSHOT_BANK)
             bank = module.bank(self.images[part], self.labels[part])
-        seen = module.correct(nodes.own_logits[some], nodes.features[some], bank, pixels=pixels)
+        seen = module.correct(nodes.base_logits[some], nodes.features[some], bank, pixels=pixels)
         assert seen.graph is not None
         among = labels[some] if bank is None else bank.labels
         tensors = node_tensors(seen, labels[some])
@@ -121,7 +118,7 @@ class StudentTask:
 def fit_gate(student: Student, validation: ImageSet, bank: Bank, *, steps: int = 300) -> float:
     """Fit gate and scale c of a bank student to held-out images, all else fixed.
 
-    Training images would teach the gate the wrong lesson: the own branch has seen them.
+    Training images would teach the gate the wrong lesson: the base branch has seen them.
 
     Args:
         validation: images the student was not trained on.
@@ -132,10 +129,10 @@ def fit_gate(student: Student, validation: ImageSet, bank: Bank, *, steps: int =
         The final cross-entropy.
     """
     with torch.no_grad():
-        nodes = anchors(student, alone(student, validation.images), bank)
+        nodes = inductive(student, no_graph(student, validation.images), bank)
         assert nodes.graph is not None
         votes = bank.label_votes(nodes.graph.neighbours, nodes.graph.weights)  # (N, C)
-        numbers = gate_numbers(nodes.own_logits, votes, nodes.graph)  # (N, 6)
+        numbers = gate_numbers(nodes.base_logits, votes, nodes.graph)  # (N, 6)
         evidence = nodes.graph.aggregate(bank.residuals)  # (N, C)
     assert student.gate is not None and student.log_scale is not None
     labels = validation.labels.to(evidence.device)
@@ -143,7 +140,7 @@ def fit_gate(student: Student, validation: ImageSet, bank: Bank, *, steps: int =
     optimizer = torch.optim.AdamW(fitted, lr=0.02, weight_decay=0.01)
     for _ in range(steps):
         loss = F.cross_entropy(
-            student.combine(nodes.own_logits, student.gate(numbers), evidence), labels
+            student.combine(nodes.base_logits, student.gate(numbers), evidence), labels
         )
         optimizer.zero_grad()
         loss.backward()

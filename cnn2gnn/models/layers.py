@@ -24,7 +24,9 @@ class Normalise(nn.Module):
         super().__init__()
         shape = (1, -1, 1, 1)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(shape))
-        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).reshape(shape))
+        std = torch.as_tensor(std, dtype=torch.float32)
+        # a channel that never changes is centred only
+        self.register_buffer("std", torch.where(std > 0, std, 1.0).reshape(shape))
         self.mean: Tensor
         self.std: Tensor
 
@@ -38,7 +40,7 @@ class GraphLayer(nn.Module):
 
     Args:
         d_in, d_out: features before and after.
-        neighbours: without them the layer is a Linear (the stem-only baseline, the own branch).
+        neighbours: without them the layer is a Linear (the stem-only baseline, the base branch).
     """
 
     def __init__(self, d_in: int, d_out: int, neighbours: bool = True) -> None:
@@ -108,15 +110,15 @@ class Gate(nn.Module):
         return self.network(numbers).sigmoid()[:, 0]
 
 
-def gate_numbers(own_logits: Tensor, votes: Tensor, graph: SparseGraph) -> Tensor:
+def gate_numbers(base_logits: Tensor, votes: Tensor, graph: SparseGraph) -> Tensor:
     """What the gate is told of each node, `(N, 6)`, without gradient.
 
     Args:
-        own_logits: the own branch `(N, C)`.
+        base_logits: the base branch `(N, C)`.
         votes: the neighbours' weight per class `(N, C)`.
         graph: the learned graph of these nodes.
     """
-    own = own_logits.detach().float().softmax(1)  # (N, C)
+    own = base_logits.detach().float().softmax(1)  # (N, C)
     votes = votes.detach()
     confidence, predicted = own.max(1)
     entropy = -(own * own.clamp(min=1e-9).log()).sum(1) / math.log(own.shape[1])

@@ -56,9 +56,6 @@ class Task(Protocol):
     def module(self) -> nn.Module:
         """The model to be trained."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Prepare epoch `epoch`, e.g. rebuild the bank. The module is in evaluation mode."""
-
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Mean loss of the training images `indices` `(B,)` in this epoch, a scalar."""
 
@@ -166,8 +163,6 @@ def fit(
     for epoch in tqdm(range(start, recipe.epochs), desc=title, unit="epoch", disable=silent):
         began = time.perf_counter()
         torch.manual_seed(_seed(recipe, epoch))
-        module.eval()
-        task.begin_epoch(epoch)
         module.train()
         loss = _train_epoch(task, model, optimizer, average, recipe, fabric, epoch, path)
         module.eval()

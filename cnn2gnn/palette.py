@@ -28,7 +28,7 @@ MODELS = {
     "teacher": "#009e73",
     "student": "#0072b2",
     "own": "#e69f00",
-    "stem_only": "#e69f00",
+    "twin": "#e69f00",
     "undistilled": "#cc79a7",
 }
 VERDICTS = {"correct": CORRECT, "rescued": RESCUED, "harmed": HARMED, "wrong": WRONG}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.registry import TEACHERS
+
 SMALL_IMAGE = 64  # pixels; up to here ImageNet's stem would throw most of the image away
-_CIFAR_BLOCKS = {"resnet20": 3, "resnet56": 9, "resnet110": 18}
 
 
 class BasicBlock(nn.Module):
@@ -58,30 +61,28 @@ class CifarResNet(nn.Module):
         return self.fc(x.mean((2, 3)))  # (B, classes)
 
 
-def build_network(
-    name: str, channels: int, size: int, classes: int, weights: str | None = None
+def _cifar_resnet(
+    channels: int, size: int, classes: int, weights: str | None = None, *, depth: int
 ) -> nn.Module:
-    """Return an untrained or ImageNet-initialised CNN.
+    """CIFAR-style ResNet; arguments as of `build_network`."""
+    if weights is not None:
+        raise ValueError(
+            f"teacher_weights={weights!r} is not to be had for resnet{depth}; "
+            "choose resnet18/34/50/101/152 or leave teacher_weights empty"
+        )
+    return CifarResNet((depth - 2) // 6, channels, classes)
 
-    Args:
-        name: resnet20/56/110 (CIFAR style) or torchvision's resnet18/34/50/101/152; the latter
-            get a 3x3 stem without pooling for images of at most 64 pixels.
-        channels: channels of the images; `size`: their side in pixels; `classes`: logits.
-        weights: "imagenet" starts from torchvision's weights (its head is replaced).
 
-    Raises:
-        ValueError: CIFAR-style networks have no ImageNet weights.
+def _torchvision_resnet(
+    channels: int, size: int, classes: int, weights: str | None = None, *, depth: int
+) -> nn.Module:
+    """torchvision's ResNet, with a 3x3 stem without pooling for images of at most 64 pixels.
+
+    Arguments as of `build_network`.
     """
-    if name in _CIFAR_BLOCKS:
-        if weights is not None:
-            raise ValueError(
-                f"teacher_weights={weights!r} is not to be had for {name}; "
-                "choose resnet18/34/50/101/152 or leave teacher_weights empty"
-            )
-        return CifarResNet(_CIFAR_BLOCKS[name], channels, classes)
     import torchvision  # seconds to import: small networks shall not wait
 
-    network = torchvision.models.get_model(name, weights="DEFAULT" if weights else None)
+    network = torchvision.models.get_model(f"resnet{depth}", weights="DEFAULT" if weights else None)
     small = size <= SMALL_IMAGE
     if small or channels != 3:
         old = network.conv1.weight.detach()  # (64, 3, 7, 7)
@@ -94,6 +95,32 @@ def build_network(
         network.maxpool = nn.Identity()
     network.fc = nn.Linear(network.fc.in_features, classes)
     return network
+
+
+resnet20 = partial(_cifar_resnet, depth=20)
+resnet56 = partial(_cifar_resnet, depth=56)
+resnet110 = partial(_cifar_resnet, depth=110)
+resnet18 = partial(_torchvision_resnet, depth=18)
+resnet34 = partial(_torchvision_resnet, depth=34)
+resnet50 = partial(_torchvision_resnet, depth=50)
+resnet101 = partial(_torchvision_resnet, depth=101)
+resnet152 = partial(_torchvision_resnet, depth=152)
+
+
+def build_network(
+    name: str, channels: int, size: int, classes: int, weights: str | None = None
+) -> nn.Module:
+    """Return an untrained or ImageNet-initialised CNN.
+
+    Args:
+        name: registered in `TEACHERS`.
+        channels: channels of the images; `size`: their side in pixels; `classes`: logits.
+        weights: "imagenet" starts from torchvision's weights (its head is replaced).
+
+    Raises:
+        ValueError: the network has no ImageNet weights.
+    """
+    return TEACHERS[name](channels, size, classes, weights)
 
 
 def _adapted(weight: Tensor, channels: int, kernel: int) -> Tensor:

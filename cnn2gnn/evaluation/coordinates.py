@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import RunNodes
+from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.files import load_tensors, save_tensors
 
 FILE = Path("explore", "umap.safetensors")

@@ -21,7 +21,7 @@ class Bank:
     Attributes:
         features: z_j, `(M, d)`.
         labels: y_j, `(M,)` int64; −1 for an unlabelled node.
-        residuals: r_j = onehot(y_j) − softmax(own_j), `(M, C)`; zero for an unlabelled node.
+        residuals: r_j = onehot(y_j) − softmax(base_j), `(M, C)`; zero for an unlabelled node.
         keys: whitened features, `(M, d)`; distances are taken between keys.
         mean: of the features, `(d,)`; whitening: `(d, d)`.
         pixels: raw pixels `(M, p)` in [0, 1], the keys of a graph that is fixed in pixel space;
@@ -38,11 +38,11 @@ class Bank:
 
     @classmethod
     def build(
-        cls, features: Tensor, labels: Tensor, own_logits: Tensor, pixels: Tensor | None = None
+        cls, features: Tensor, labels: Tensor, base_logits: Tensor, pixels: Tensor | None = None
     ) -> Bank:
         """Build the bank from features `(M, d)`, labels `(M,)` and own logits `(M, C)`."""
-        probabilities = own_logits.float().softmax(1)  # (M, C)
-        # r_j = onehot(y_j) − softmax(own_j): the "correct" step of Correct & Smooth
+        probabilities = base_logits.float().softmax(1)  # (M, C)
+        # r_j = onehot(y_j) − softmax(base_j): the "correct" step of Correct & Smooth
         # (Huang et al., ICLR 2021), on a learned graph
         residuals = F.one_hot(labels, probabilities.shape[1]) - probabilities  # (M, C)
         mean, whitening = fit_whitening(features)

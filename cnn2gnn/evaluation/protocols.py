@@ -1,7 +1,7 @@
 """Evaluation protocols: what a graph student predicts depends on which nodes stand beside it.
 
-- `alone`: no neighbours at all.
-- `anchors`: each test image by itself against the frozen bank. Deterministic, independent of the
+- `no_graph`: no neighbours at all.
+- `inductive`: each test image by itself against the frozen bank. Deterministic, independent of the
   other test images: the protocol to deploy.
 - `batch`: random test batches of size B, mean ± std over reshuffles (the paper's reading). In a
   bank student the other test images enter as unlabelled nodes without residual.
@@ -11,35 +11,33 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnn2gnn.bank import Bank
 from cnn2gnn.data import ImageSet
+from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.graph import SparseGraph
-from cnn2gnn.student import Student, StudentOutput
-from cnn2gnn.teacher import accuracy
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student, StudentOutput
 
 _CHUNK = 500  # queries at once; it bounds memory and changes no prediction
 
 
 @torch.no_grad()
-def alone(student: Student, images: Tensor) -> StudentOutput:
-    """Own branch of uint8 images `(N, C, H, W)`; the starting point of the other protocols."""
+def no_graph(student: Student, images: Tensor) -> StudentOutput:
+    """Base branch of uint8 images `(N, C, H, W)`; the starting point of the other protocols."""
     device = next(student.parameters()).device
     features = torch.cat([student.embed(chunk.to(device)) for chunk in images.split(_CHUNK)])
-    own_logits = student.own(features)  # (N, C)
+    base_logits = student.base(features)  # (N, C)
     pixels = student.pixels(images.to(device))
-    return StudentOutput(own_logits, own_logits, None, features, None, pixels)
+    return StudentOutput(base_logits, base_logits, None, features, None, pixels)
 
 
 @torch.no_grad()
-def anchors(student: Student, nodes: StudentOutput, bank: Bank | None) -> StudentOutput:
-    """Each node of `nodes` (from `alone`) by itself against the bank."""
+def inductive(student: Student, nodes: StudentOutput, bank: Bank | None) -> StudentOutput:
+    """Each node of `nodes` (from `no_graph`) by itself against the bank."""
     if student.scope == "none":
         return nodes
     parts = []
@@ -56,7 +54,7 @@ class InBatches:
     The latter do not depend on the batch: they are found once, and each batch looks at no others.
 
     Args:
-        nodes: from `alone`.
+        nodes: from `no_graph`.
         bank: of a student of scope `bank`; without it, nodes find neighbours in the batch only.
     """
 
@@ -96,14 +94,14 @@ class InBatches:
 def evaluate(
     student: Student, test: ImageSet, bank: Bank | None, *, batch_size: int, repeats: int, seed: int
 ) -> tuple[dict[str, Any], StudentOutput]:
-    """Accuracies in [0, 1] under every protocol, and the nodes under `anchors`.
+    """Accuracies in [0, 1] under every protocol, and the nodes under `inductive`.
 
     Args:
         batch_size: B of `batch` and `sorted`; `repeats`: reshuffles, drawn from `seed`.
     """
-    nodes = alone(student, test.images)
+    nodes = no_graph(student, test.images)
     labels = test.labels.to(nodes.logits.device)
-    anchored = anchors(student, nodes, bank)
+    anchored = inductive(student, nodes, bank)
     batch_size = min(batch_size, len(test))
     generator = torch.Generator().manual_seed(seed)
     in_batches = InBatches(student, nodes, bank)
@@ -113,57 +111,17 @@ def evaluate(
         shuffled.append(accuracy(in_batches(order, batch_size), labels))
     in_order = in_batches(torch.argsort(labels, stable=True), batch_size)
     figures = {
-        "alone": accuracy(nodes.logits, labels),
+        "no_graph": accuracy(nodes.logits, labels),
         "batch": {
             "mean": statistics.fmean(shuffled),
             "std": statistics.stdev(shuffled) if repeats > 1 else 0.0,
             "batch_size": batch_size,
             "repeats": repeats,
         },
-        "anchors": accuracy(anchored.logits, labels),
+        "inductive": accuracy(anchored.logits, labels),
         "sorted": accuracy(in_order, labels),
     }
     return figures, anchored
-
-
-def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Σ_b |B_b|/N · |accuracy(B_b) − confidence(B_b)| over equal-width bins (Guo et al. 2017).
-
-    Args:
-        logits: `(N, C)`; labels: `(N,)`.
-
-    Returns:
-        A share in [0, 1].
-    """
-    confidence, predicted = logits.float().softmax(1).max(1)
-    right = (predicted == labels).float()
-    bin_of = (confidence * bins).long().clamp(max=bins - 1)  # (N,)
-    gap = torch.zeros(bins, device=logits.device)
-    gap.index_add_(0, bin_of, right - confidence)
-    return (gap.abs().sum() / len(labels)).item()
-
-
-def throughput(
-    student: Student, test: ImageSet, bank: Bank | None, batch_size: int
-) -> dict[str, float]:
-    """Images per second from pixels to prediction, `{batch, anchors}`; median of three passes."""
-    images = test.images[: max(batch_size, min(len(test), 2000))]
-
-    def timed(protocol: Callable[[StudentOutput], object]) -> float:
-        seconds = []
-        for _ in range(3):
-            began = time.perf_counter()
-            protocol(alone(student, images))
-            if images.device.type == "cuda" or next(student.parameters()).is_cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-        return len(images) / statistics.median(seconds)
-
-    order = torch.arange(len(images))
-    return {
-        "batch": timed(lambda nodes: InBatches(student, nodes, bank)(order, batch_size)),
-        "anchors": timed(lambda nodes: anchors(student, nodes, bank)),
-    }
 
 
 def node_tensors(
@@ -173,7 +131,7 @@ def node_tensors(
     tensors = {
         "labels": labels,
         "logits": nodes.logits,
-        "own_logits": nodes.own_logits,
+        "base_logits": nodes.base_logits,
         "features": nodes.features,
     }
     if teacher_logits is not None:
@@ -191,7 +149,7 @@ def node_tensors(
 
 def _rows(nodes: StudentOutput, members: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     pixels = None if nodes.pixels is None else nodes.pixels[members]
-    return nodes.own_logits[members], nodes.features[members], pixels
+    return nodes.base_logits[members], nodes.features[members], pixels
 
 
 def _joined(parts: list[StudentOutput]) -> StudentOutput:
@@ -208,5 +166,5 @@ def _joined(parts: list[StudentOutput]) -> StudentOutput:
         torch.cat(distances) if distances else None,
         sources=graphs[0].sources,
     )
-    names = ("logits", "own_logits", "gate", "features")
+    names = ("logits", "base_logits", "gate", "features")
     return StudentOutput(**{name: column(name) for name in names}, graph=graph)

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from cnn2gnn.data import ImageSet, augment
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
-from cnn2gnn.teacher import Teacher
+from cnn2gnn.models.teacher import Teacher
 
 
 class TeacherCache:
@@ -25,10 +25,9 @@ class TeacherCache:
     Args:
         teacher: in evaluation mode; asked only for views that are not on disk yet.
         images: the images, in order.
-        augmentation: the recipe of `cnn2gnn.data.augment`.
+        augmentation: the recipe of `cnn2gnn.data.augmentation`.
         views: augmented views (1 … views) to hold. 0: the teacher is asked in every step.
         folder: where views are kept, a file each, so that an interrupted build goes on.
-        features: keep the penultimate features too.
     """
 
     def __init__(
@@ -38,12 +37,10 @@ class TeacherCache:
         augmentation: str,
         views: int,
         folder: Path,
-        *,
-        features: bool = False,
     ) -> None:
         self.teacher, self.images, self.augmentation = teacher, images, augmentation
-        self.views, self.with_features = views, features
-        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation} {features}"
+        self.views = views
+        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation}"
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._loaded: dict[int, dict[str, Tensor]] = {}
 
@@ -72,16 +69,6 @@ class TeacherCache:
                 return self.teacher(images).float()
         return self._view(view)["logits"][indices.cpu()].to(indices.device)
 
-    def features(self, indices: Tensor, view: int) -> Tensor:
-        """Return the teacher's penultimate features `(B, d)`, if they were asked for."""
-        if not self.with_features:
-            raise ValueError("this cache holds no features; build it with features=True")
-        return self._view(view)["features"][indices.cpu()].to(indices.device)
-
-    def clean_logits(self) -> Tensor:
-        """Return the logits of the unaugmented images `(N, classes)`, in order."""
-        return self._view(0)["logits"]
-
     def _view(self, view: int) -> dict[str, Tensor]:
         if view not in self._loaded:
             path = self._path(view)
@@ -98,18 +85,11 @@ class TeacherCache:
     @torch.inference_mode()
     def _compute(self, view: int) -> None:
         device = next(self.teacher.parameters()).device
-        rows: list[tuple[Tensor, ...]] = []
+        rows = []
         for indices in torch.arange(len(self.images)).split(500):
             pixels = augment(self.images.images[indices], indices, view, self.augmentation)
-            pixels = pixels.to(device)
-            found = self.teacher.features(pixels) if self.with_features else (self.teacher(pixels),)
-            rows.append(tuple(tensor.float().cpu() for tensor in found))
-        columns = [torch.cat(column) for column in zip(*rows, strict=True)]
-        save_tensors(
-            self._path(view),
-            dict(zip(("logits", "features"), columns, strict=False)),
-            {"view": view},
-        )
+            rows.append(self.teacher(pixels.to(device)).float().cpu())
+        save_tensors(self._path(view), {"logits": torch.cat(rows)}, {"view": view})
 
     def _path(self, view: int) -> Path:
         return self.folder / f"view-{view:03d}.safetensors"

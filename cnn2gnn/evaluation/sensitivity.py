@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnn2gnn.evaluation import InBatches
-from cnn2gnn.explore.nodes import TEST, RunNodes
+from cnn2gnn.evaluation.nodes import TEST, RunNodes
+from cnn2gnn.evaluation.protocols import InBatches
 
 
 def batch_sensitivity(
@@ -19,7 +19,7 @@ def batch_sensitivity(
     Args:
         batch_size: test images that are predicted together; repeats: reshuffles, at least 2.
     """
-    in_batches = InBatches(nodes.student, nodes.alone(), nodes.bank)
+    in_batches = InBatches(nodes.student, nodes.no_graph(), nodes.bank)
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(repeats):

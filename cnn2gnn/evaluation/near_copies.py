@@ -10,32 +10,34 @@ import pandas as pd
 from torch import Tensor
 from torch.nn import functional as F
 
+from cnn2gnn.data import Splits
 from cnn2gnn.graph.learners import chosen_distances
-from cnn2gnn.report.results import Results
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)  # of the test images, the nearest to the bank first
 _SIDE = 8  # pixels: shifted and compressed copies are near each other at this size
 
 
-def near_copies(results: Results) -> pd.DataFrame:
+def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataFrame:
     """Accuracies without the share of test images nearest to a training image, in pixels.
 
+    Args:
+        splits: the images; logits, base_logits: of the test images `(N, C)`, with and without
+            their graph.
+
     Returns:
-        One row a share: without (as text), images that are left, own_accuracy and accuracy in
+        One row a share: without (as text), images that are left, base_accuracy and accuracy in
         [0, 1], and gain, their difference.
     """
-    tensors, splits = results.tensors, results.splits
     queries, keys = (_small(part.images) for part in (splits.test, splits.train))
     distances = chosen_distances(queries, keys, 1)[1][:, 0]  # (N,)
-    right, own_right = (
-        (tensors[name].argmax(1) == tensors["labels"]).float() for name in ("logits", "own_logits")
-    )
+    labels = splits.test.labels
+    right, base_right = ((said.argmax(1) == labels).float() for said in (logits, base_logits))
     rows = []
     for share in SHARES:
         kept = distances.argsort(descending=True)[: round((1 - share) * len(distances))]
-        own, accuracy = own_right[kept].mean().item(), right[kept].mean().item()
-        rows.append((f"{share:.0%}", len(kept), own, accuracy, accuracy - own))
-    return pd.DataFrame(rows, columns=["without", "images", "own_accuracy", "accuracy", "gain"])
+        base, accuracy = base_right[kept].mean().item(), right[kept].mean().item()
+        rows.append((f"{share:.0%}", len(kept), base, accuracy, accuracy - base))
+    return pd.DataFrame(rows, columns=["without", "images", "base_accuracy", "accuracy", "gain"])
 
 
 def _small(images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnn2gnn.explore.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 
 
 def class_mixing(labels: Tensor, neighbour_labels: Tensor, weights: Tensor, classes: int) -> Tensor:

@@ -8,29 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cnn2gnn.bank import Bank
-from cnn2gnn.cache import TeacherCache
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
-from cnn2gnn.evaluation import (
-    evaluate,
-    expected_calibration_error,
-    node_tensors,
-    throughput,
-)
+from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, make_fabric, place
+from cnn2gnn.distillation.student_task import StudentTask, fit_gate
+from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
+from cnn2gnn.evaluation.cost import throughput
+from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
+from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.files import save_tensors, write_json
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.models.teacher import Teacher, check_classes, in_chunks
 from cnn2gnn.runs import EpochLog, Run, load_splits
-from cnn2gnn.student import Student, StudentOutput
-from cnn2gnn.student_task import StudentTask, fit_gate
-from cnn2gnn.teacher import (
-    Teacher,
-    accuracy,
-    check_classes,
-    in_chunks,
-    obtain_teacher,
-    teacher_folder,
-)
-from cnn2gnn.training import CHECKPOINT, Recipe, fit, make_fabric, place
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,7 +53,7 @@ class Session:
             check_classes(teacher, splits.train)
         own = None if teacher is None else teacher.fingerprint()
         run = Run.create(config, own)
-        fabric = make_fabric(**config.run.hardware)
+        fabric = make_fabric(**config.runtime.hardware)
         if fabric.is_global_zero:
             run.lock()
         if teacher is None:
@@ -70,9 +61,11 @@ class Session:
             folder = teacher_folder(config, splits)
         else:
             teacher = place(teacher, fabric.device).eval()
-            folder = Path(config.run.runs_dir, "teachers", f"own-{own}")
+            folder = Path(config.runtime.runs_dir, "teachers", f"own-{own}")
         views = config.training.views
-        cache = TeacherCache(teacher, splits.train, config.data.recipe, views, folder / "cache")
+        cache = TeacherCache(
+            teacher, splits.train, config.data.augmentation_name, views, folder / "cache"
+        )
         with fabric.rank_zero_first():
             cache.build()
         return cls(run, fabric, splits, teacher, cache)
@@ -85,25 +78,25 @@ class Session:
         """Return a baseline, trained or loaded.
 
         Args:
-            name: `stem_only` is the same stem and head with KD and without a graph, `undistilled`
+            name: `twin` is the same stem and head with KD and without a graph, `undistilled`
                 the graph student without a teacher.
         """
         config = self.run.config
         if name == "undistilled":
             return self._obtain(name, config, None)
-        if name != "stem_only":
-            raise ValueError(f"no baseline {name!r}; there are stem_only and undistilled")
-        weight = config.training.stem_only_kd_weight
+        if name != "twin":
+            raise ValueError(f"no baseline {name!r}; there are twin and undistilled")
+        weight = config.training.twin_kd_weight
         without_graph = replace(config, student=replace(config.student, graph="none"))
         if weight is not None and weight != config.training.kd_weight:
             training = replace(config.training, kd_weight=weight)
             return self._obtain(name, replace(without_graph, training=training), self.cache)
         if config.student.scope == "bank":
-            return self._own_branch(without_graph)
+            return self._base_branch(without_graph)
         return self._obtain(name, without_graph, self.cache)
 
-    def _own_branch(self, config: Config) -> Student:
-        """The bank student's own branch: bit for bit what training it without a graph gives."""
+    def _base_branch(self, config: Config) -> Student:
+        """The bank student's base branch: bit for bit what training it without a graph gives."""
         shared = self._new_student(config)
         trained = self.student().state_dict()
         shared.load_state_dict({name: trained[name] for name in shared.state_dict()})
@@ -124,7 +117,7 @@ class Session:
         batch_size = figures["batch"]["batch_size"]
         metrics = {
             "dataset": test.name,
-            "seed": run.config.run.seed,
+            "seed": run.config.runtime.seed,
             "protocol": "test split, last epoch, nothing chosen on test",
             "images": {name: len(part) for name, part in self.splits._asdict().items()},
             "teacher": {
@@ -156,13 +149,13 @@ class Session:
         without_graph = student.scope == "none"
         return {
             "parameters": student.parameter_count,
-            "accuracy": figures["alone"] if without_graph else figures,
+            "accuracy": figures["no_graph"] if without_graph else figures,
         }
 
     def _evaluated(
         self, student: Student, bank: Bank | None
     ) -> tuple[dict[str, Any], StudentOutput]:
-        run = self.run.config.run
+        run = self.run.config.runtime
         return evaluate(
             student,
             self.splits.test,
@@ -201,7 +194,7 @@ class Session:
     def _new_student(self, config: Config) -> Student:
         train = self.splits.train
         mean, std = channel_statistics(train.images)
-        torch.manual_seed(config.run.seed)
+        torch.manual_seed(config.runtime.seed)
         return Student(
             config.student,
             channels=train.channels,
@@ -223,7 +216,7 @@ def recipe(config: Config) -> Recipe:
         weight_decay=training.weight_decay,
         gradient_clip=training.gradient_clip,
         ema=training.ema,
-        seed=config.run.seed,
+        seed=config.runtime.seed,
     )
 
 

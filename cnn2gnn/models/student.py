@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.bank import Bank
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import load_state, load_tensors, save_tensors
-from cnn2gnn.graph import SparseGraph, make_learner
+from cnn2gnn.graph import SparseGraph
 from cnn2gnn.graph.search import nearest
-from cnn2gnn.layers import Gate, Head, Normalise, gate_numbers
-from cnn2gnn.stems import build_stem
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.layers import Gate, Head, Normalise, gate_numbers
+from cnn2gnn.registry import LEARNERS, STEMS
 
 
 class StudentOutput(NamedTuple):
@@ -23,7 +23,7 @@ class StudentOutput(NamedTuple):
 
     Attributes:
         logits: the prediction `(B, C)`.
-        own_logits: what the student says without neighbours `(B, C)`.
+        base_logits: what the student says without neighbours `(B, C)`.
         gate: trust in the neighbours, in [0, 1], `(B,)`; None without neighbours.
         features: z `(B, d)`.
         graph: the learned graph; None without neighbours.
@@ -31,7 +31,7 @@ class StudentOutput(NamedTuple):
     """
 
     logits: Tensor
-    own_logits: Tensor
+    base_logits: Tensor
     gate: Tensor | None
     features: Tensor
     graph: SparseGraph | None
@@ -41,10 +41,10 @@ class StudentOutput(NamedTuple):
 class Student(nn.Module):
     """A graph student that classifies raw images.
 
-    In scope `bank`, neighbours are training images, and the graph corrects the own branch where
-    it errs in the query's neighbourhood: logits_i = own_i + c·g_i·Σ_j s_ij r_j.
+    In scope `bank`, neighbours are training images, and the graph corrects the base branch where
+    it errs in the query's neighbourhood: logits_i = base_i + c·g_i·Σ_j s_ij r_j.
     In scope `batch` (the paper's reading), neighbours are the other images of the batch, and
-    features flow along the edges of both layers; the gate mixes the result with the own branch.
+    features flow along the edges of both layers; the gate mixes the result with the base branch.
 
     Args:
         config: stem, graph learner, k, scope.
@@ -65,8 +65,9 @@ class Student(nn.Module):
         self.config = config
         self.shape = {"channels": channels, "size": size, "classes": classes}
         self.normalise = Normalise(mean, std)
-        self.stem, d = build_stem(config.stem, channels, size)
-        self.learner = make_learner(config.graph, config.k)
+        self.stem = STEMS[config.stem](channels, size)
+        d = self.stem.width
+        self.learner = LEARNERS[config.graph](config.k)
         self.head = Head(d, classes, neighbours=config.scope == "batch")
         self.gate = None if config.graph == "none" else Gate()
         # c = exp(log_scale), so that the neighbours' evidence is never subtracted
@@ -93,7 +94,7 @@ class Student(nn.Module):
         """Classify uint8 images `(B, C, H, W)`.
 
         Args:
-            bank: training nodes. Without one, scope `bank` gives the own branch alone and scope
+            bank: training nodes. Without one, scope `bank` gives the base branch alone and scope
                 `batch` looks for neighbours in the batch.
             exclude: `(B,)`, the bank node that each image may not have as neighbour (itself, in
                 training); −1 for none.
@@ -105,10 +106,10 @@ class Student(nn.Module):
         if bank is not None and self.training:
             raise ValueError("a bank is for a student in evaluation mode; call student.eval()")
         features = self.embed(images)  # (B, d)
-        own_logits = self.own(features)  # (B, classes)
+        base_logits = self.base(features)  # (B, classes)
         if self.scope == "none" or (self.scope == "bank" and bank is None):
-            return StudentOutput(own_logits, own_logits, None, features, None)
-        return self.correct(own_logits, features, bank, exclude, self.pixels(images))
+            return StudentOutput(base_logits, base_logits, None, features, None)
+        return self.correct(base_logits, features, bank, exclude, self.pixels(images))
 
     def pixels(self, images: Tensor) -> Tensor | None:
         """Return uint8 images as `(B, p)` in [0, 1] if the graph is taken from them, else None."""
@@ -118,7 +119,7 @@ class Student(nn.Module):
         """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
         return self.stem(self.normalise(images))
 
-    def own(self, features: Tensor) -> Tensor:
+    def base(self, features: Tensor) -> Tensor:
         """Features `(B, d)` to logits `(B, classes)`, without any neighbour."""
         # without a graph, a layer's neighbour term sees the node itself: no weight lies idle
         itself = self.learner(features) if self.scope == "none" else None
@@ -126,7 +127,7 @@ class Student(nn.Module):
 
     def correct(
         self,
-        own_logits: Tensor,
+        base_logits: Tensor,
         features: Tensor,
         bank: Bank | None = None,
         exclude: Tensor | None = None,
@@ -134,7 +135,7 @@ class Student(nn.Module):
     ) -> StudentOutput:
         """Learn the graph of these nodes and apply it. Arguments as in `forward`."""
         graph = self.find_graph(features, bank, exclude, pixels)
-        return self.apply_graph(own_logits, features, graph, bank)
+        return self.apply_graph(base_logits, features, graph, bank)
 
     def find_graph(
         self,
@@ -175,11 +176,11 @@ class Student(nn.Module):
             return positions, bank.keys
         if self.scope == "batch":
             return positions, bank.features
-        # no gradient from the weights into the stem: it cost the own branch a point
+        # no gradient from the weights into the stem: it cost the base branch a point
         return bank.project(positions.detach()), bank.keys
 
     def apply_graph(
-        self, own_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None
+        self, base_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None
     ) -> StudentOutput:
         """Predict with a given graph, learned or edited."""
         if self.gate is None:
@@ -188,22 +189,22 @@ class Student(nn.Module):
             if bank is None:
                 raise ValueError("a student of scope bank needs its bank to use a graph")
             votes = bank.label_votes(graph.neighbours, graph.weights)  # (B, C)
-            gate = self.gate(gate_numbers(own_logits, votes, graph))  # (B,)
-            logits = self.combine(own_logits, gate, graph.aggregate(bank.residuals))
+            gate = self.gate(gate_numbers(base_logits, votes, graph))  # (B,)
+            logits = self.combine(base_logits, gate, graph.aggregate(bank.residuals))
         else:
             sources = features if bank is None else bank.features
-            votes = graph.aggregate(self.own(sources).softmax(1))  # (B, C)
-            gate = self.gate(gate_numbers(own_logits, votes, graph))
+            votes = graph.aggregate(self.base(sources).softmax(1))  # (B, C)
+            gate = self.gate(gate_numbers(base_logits, votes, graph))
             neighbour_logits = self.head(features, graph, sources)  # (B, C)
-            # logits_i = (1 − g_i)·own_i + g_i·graph_i
-            logits = torch.lerp(own_logits, neighbour_logits, gate[:, None])
-        return StudentOutput(logits, own_logits, gate, features, graph)
+            # logits_i = (1 − g_i)·base_i + g_i·graph_i
+            logits = torch.lerp(base_logits, neighbour_logits, gate[:, None])
+        return StudentOutput(logits, base_logits, gate, features, graph)
 
-    def combine(self, own_logits: Tensor, gate: Tensor, evidence: Tensor) -> Tensor:
+    def combine(self, base_logits: Tensor, gate: Tensor, evidence: Tensor) -> Tensor:
         """Add the neighbours' evidence `(B, C)`, as far as the gate `(B,)` trusts it."""
         assert self.log_scale is not None
-        # logits_i = own_i + c·g_i·e_i,  e_i = Σ_j s_ij r_j
-        return own_logits + self.log_scale.exp() * gate[:, None] * evidence
+        # logits_i = base_i + c·g_i·e_i,  e_i = Σ_j s_ij r_j
+        return base_logits + self.log_scale.exp() * gate[:, None] * evidence
 
     @torch.no_grad()
     def bank(self, images: Tensor, labels: Tensor, batch_size: int = 500) -> Bank:
@@ -219,8 +220,8 @@ class Student(nn.Module):
         device = next(self.parameters()).device
         parts = [self.embed(chunk.to(device)) for chunk in images.split(batch_size)]
         features = torch.cat(parts).float()  # (M, d)
-        own_logits = torch.cat([self.own(part) for part in parts])  # (M, C)
-        return Bank.build(features, labels.to(device), own_logits, self.pixels(images.to(device)))
+        base_logits = torch.cat([self.base(part) for part in parts])  # (M, C)
+        return Bank.build(features, labels.to(device), base_logits, self.pixels(images.to(device)))
 
     def save(self, path: str | Path) -> None:
         """Write weights and architecture to one safetensors file, atomically."""

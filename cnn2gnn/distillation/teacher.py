@@ -1,0 +1,105 @@
+"""The teacher: a CNN that is trained once per (data, configuration) and shared between runs."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnn2gnn.config import Config
+from cnn2gnn.data import ImageSet, Splits, augment, channel_statistics
+from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
+from cnn2gnn.evaluation.metrics import accuracy
+from cnn2gnn.files import write_json
+from cnn2gnn.models.teacher import Teacher, in_chunks
+from cnn2gnn.runs import EpochLog, teacher_folder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class TeacherTask:
+    """Cross-entropy on augmented images; each epoch is a view of its own."""
+
+    def __init__(
+        self, teacher: Teacher, splits: Splits, augmentation: str, smoothing: float, device: Any
+    ) -> None:
+        self.module = teacher
+        self.size = len(splits.train)
+        self.images = splits.train.images.to(device)
+        self.labels = splits.train.labels.to(device)
+        self.validation = splits.validation
+        self.augmentation, self.smoothing = augmentation, smoothing
+
+    def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
+        """Label-smoothed cross-entropy of the images `indices` `(B,)`."""
+        images = augment(self.images[indices], indices, epoch + 1, self.augmentation)
+        logits = model(images)  # (B, classes)
+        return F.cross_entropy(logits, self.labels[indices], label_smoothing=self.smoothing)
+
+    def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
+        """Validation accuracy in [0, 1]."""
+        logits = in_chunks(module, self.validation.images)
+        return {"accuracy": accuracy(logits, self.validation.labels)}
+
+
+def new_teacher(config: Config, train: ImageSet) -> Teacher:
+    """Return the configured teacher with fresh (seeded) or ImageNet weights."""
+    torch.manual_seed(config.teacher.teacher_seed)
+    mean, std = channel_statistics(train.images)
+    return Teacher.build(
+        config.teacher.teacher,
+        channels=train.channels,
+        size=train.size,
+        classes=len(train.classes),
+        mean=mean.tolist(),
+        std=std.tolist(),
+        weights=config.teacher.teacher_weights,
+    )
+
+
+def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
+    """Return the trained teacher in evaluation mode: loaded if it exists, trained if not.
+
+    Two processes that need the same teacher train it once: the second waits.
+
+    Raises:
+        BrokenFileError: the stored weights are damaged.
+        NotFiniteError: training diverged.
+    """
+    folder = teacher_folder(config, splits)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "teacher.safetensors"
+    teacher = new_teacher(config, splits.train)
+    with FileLock(folder / ".lock") if fabric.is_global_zero else nullcontext():
+        fabric.barrier()  # the ranks of one run look together
+        if not path.exists():
+            _train(teacher, config, splits, fabric, folder)
+            if fabric.is_global_zero:
+                teacher.save(path)
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+        fabric.barrier()
+    return place(Teacher.load(path), fabric.device)  # one teacher for all ranks
+
+
+def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, folder: Path) -> None:
+    settings = config.teacher
+    recipe = Recipe(
+        epochs=settings.teacher_epochs,
+        batch_size=settings.teacher_batch_size,
+        optimizer="sgd",
+        learning_rate=settings.teacher_learning_rate,
+        weight_decay=settings.teacher_weight_decay,
+        gradient_clip=5.0,
+        seed=settings.teacher_seed,
+    )
+    smoothing = settings.teacher_label_smoothing
+    task = TeacherTask(teacher, splits, config.data.augmentation_name, smoothing, fabric.device)
+    write_json(folder / "teacher.json", asdict(settings) | {"dataset": splits.train.name})
+    fit(task, recipe, fabric, folder, EpochLog(folder, "teacher"), title=f"teacher {teacher.name}")

@@ -1,0 +1,1 @@
+"""Protocols, metrics, cost and audits: what explorer and report share."""

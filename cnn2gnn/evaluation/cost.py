@@ -1,0 +1,65 @@
+"""What a prediction costs: multiply-adds by torch's own counter, and time on this machine."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cnn2gnn.data import ImageSet
+from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student, StudentOutput
+
+REPEATS = 20
+
+
+def multiply_adds(model: Callable[[Tensor], object], images: Tensor) -> int:
+    """Multiply-adds of convolutions and matrix products in one call."""
+    with FlopCounterMode(display=False) as counter:
+        model(images)
+    return counter.get_total_flops() // 2  # torch counts a multiply-add as two operations
+
+
+def latency(model: Callable[[Tensor], object], images: Tensor) -> float:
+    """Median milliseconds of one call."""
+    model(images)  # the first one allocates
+    milliseconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        model(images)
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return statistics.median(milliseconds)
+
+
+def machine() -> str:
+    """What the latency was measured on."""
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def throughput(
+    student: Student, test: ImageSet, bank: Bank | None, batch_size: int
+) -> dict[str, float]:
+    """Images per second from pixels to prediction, `{batch, inductive}`; median of three passes."""
+    images = test.images[: max(batch_size, min(len(test), 2000))]
+
+    def timed(protocol: Callable[[StudentOutput], object]) -> float:
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            protocol(no_graph(student, images))
+            if images.device.type == "cuda" or next(student.parameters()).is_cuda:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - began)
+        return len(images) / statistics.median(seconds)
+
+    order = torch.arange(len(images))
+    return {
+        "batch": timed(lambda nodes: InBatches(student, nodes, bank)(order, batch_size)),
+        "inductive": timed(lambda nodes: inductive(student, nodes, bank)),
+    }

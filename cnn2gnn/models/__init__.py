@@ -1,0 +1,1 @@
+"""Networks: teachers, stems, layers, the graph student and its bank. No training in here."""

@@ -1,0 +1,113 @@
+"""The teacher: a CNN that takes raw images and gives logits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.data import ImageSet
+from cnn2gnn.files import BrokenFileError, load_state, load_tensors, save_tensors
+from cnn2gnn.models.layers import Floats, Normalise
+from cnn2gnn.models.networks import build_network
+
+
+class Teacher(nn.Module):
+    """A CNN that takes raw images.
+
+    Args:
+        network: any module from normalised images `(B, C, H, W)` to logits `(B, classes)`.
+        mean, std: of the channels, in [0, 1] units, each of length C.
+        name: what tables call it.
+    """
+
+    def __init__(self, network: nn.Module, mean: Floats, std: Floats, name: str) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.network = network
+        self.name = name
+        self.shape: dict[str, int] | None = None  # of a network that can be built from its name
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        *,
+        channels: int,
+        size: int,
+        classes: int,
+        mean: list[float],
+        std: list[float],
+        weights: str | None = None,
+    ) -> Teacher:
+        """Return a teacher by the name of its network; arguments as of `build_network`."""
+        teacher = cls(build_network(name, channels, size, classes, weights), mean, std, name)
+        teacher.shape = {"channels": channels, "size": size, "classes": classes}
+        return teacher
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and architecture to one safetensors file, atomically."""
+        save_tensors(path, self.state_dict(), {"name": self.name, "shape": self.shape})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Teacher:
+        """Read a teacher that was built from its name, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or its weights do not fit its architecture.
+        """
+        tensors, facts = load_tensors(path)
+        try:
+            nothing = [0.0] * facts["shape"]["channels"]  # statistics come with the weights
+            teacher = cls.build(facts["name"], **facts["shape"], mean=nothing, std=nothing)
+        except (KeyError, TypeError) as error:
+            raise BrokenFileError(f"{path} holds no teacher: {error}") from error
+        load_state(teacher, tensors, path)
+        return teacher.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 images `(B, C, H, W)` to logits `(B, classes)`."""
+        return self.network(self.normalise(images))
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained scalars."""
+        return sum(p.numel() for p in self.parameters())
+
+    def fingerprint(self) -> str:
+        """Hash of every weight and statistic: another training is another teacher."""
+        digest = hashlib.sha256(type(self.network).__name__.encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            # as bytes: numpy knows no bfloat16
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+@torch.inference_mode()
+def in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int = 500) -> Tensor:
+    """Apply `function` to `images` in pieces on its module's device; the result is on the CPU."""
+    module = function if isinstance(function, nn.Module) else function.__self__  # type: ignore[attr-defined]
+    device = next(module.parameters()).device
+    return torch.cat([function(chunk.to(device)).float().cpu() for chunk in images.split(size)])
+
+
+@torch.no_grad()
+def check_classes(teacher: Teacher, images: ImageSet) -> None:
+    """Ask a teacher that was trained elsewhere for one image.
+
+    Raises:
+        ValueError: it does not answer with one logit per class.
+    """
+    device = next(teacher.parameters()).device
+    teacher.eval()  # a single image has no batch statistics
+    found, expected = tuple(teacher(images.images[:1].to(device)).shape), (1, len(images.classes))
+    if found != expected:
+        raise ValueError(
+            f"teacher {teacher.name} gives logits of shape {found} for one image of "
+            f"{images.name}; {expected} is needed"
+        )

@@ -1,0 +1,104 @@
+"""What the configuration can name: one small registry a kind of thing.
+
+To add one: write it in a file of its own, and enter it here by a line `"name": "module:attribute"`.
+From outside the package, `LOSSES.register("mine", my_loss)` does the same. Names are known without
+importing what they stand for, so that the command line and a notebook's first cell answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Registry(Mapping[str, Any]):
+    """A mapping from names to things that are imported when first asked for.
+
+    Args:
+        parameter: the parameter that holds such a name, for errors.
+        entries: name → `module:attribute`.
+    """
+
+    def __init__(self, parameter: str, entries: Mapping[str, str]) -> None:
+        self.parameter = parameter
+        self._entries: dict[str, Any] = dict(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return what is registered under `name`.
+
+        Raises:
+            KeyError: nothing is; the nearest names are given.
+        """
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise KeyError(f"{self.parameter}={name!r}: {hint}known are {', '.join(self)}")
+        entry = self._entries[name]
+        return pkgutil.resolve_name(entry) if isinstance(entry, str) else entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:  # Mapping's own would import it
+        return name in self._entries
+
+    def register(self, name: str, thing: Any) -> None:
+        """Enter a thing of your own, for this process.
+
+        Args:
+            thing: the object, or `"module:attribute"` of it.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in self._entries:
+            raise ValueError(f"{self.parameter}={name!r} is registered already")
+        self._entries[name] = thing
+
+
+# learner(k) -> GraphLearner
+LEARNERS = Registry(
+    "graph",
+    {
+        "adaptive": "cnn2gnn.graph.learners:AdaptiveNeighbours",
+        "none": "cnn2gnn.graph.learners:NoGraph",
+        "random": "cnn2gnn.graph.learners:RandomNeighbours",
+        "fixed": "cnn2gnn.graph.learners:FixedNeighbours",
+        "softmax": "cnn2gnn.graph.learners:SoftmaxNeighbours",
+    },
+)
+
+# stem(channels, size) -> module with a `width`: images (B, C, S, S) to features (B, width)
+STEMS = Registry(
+    "stem",
+    {
+        "linear": "cnn2gnn.models.stems:LinearStem",
+        "conv-tiny": "cnn2gnn.models.stems:conv_tiny",
+        "conv-small": "cnn2gnn.models.stems:conv_small",
+        "conv-base": "cnn2gnn.models.stems:conv_base",
+        "features": "cnn2gnn.models.stems:FeatureStem",
+    },
+)
+
+# network(channels, size, classes, weights) -> module: images (B, C, S, S) to logits (B, classes)
+TEACHERS = Registry(
+    "teacher",
+    {
+        "resnet20": "cnn2gnn.models.networks:resnet20",
+        "resnet56": "cnn2gnn.models.networks:resnet56",
+        "resnet110": "cnn2gnn.models.networks:resnet110",
+        "resnet18": "cnn2gnn.models.networks:resnet18",
+        "resnet34": "cnn2gnn.models.networks:resnet34",
+        "resnet50": "cnn2gnn.models.networks:resnet50",
+        "resnet101": "cnn2gnn.models.networks:resnet101",
+        "resnet152": "cnn2gnn.models.networks:resnet152",
+    },
+)
+
+# loss(student_logits, teacher_logits, labels, *, temperature, weight) -> scalar
+LOSSES = Registry("loss", {"kd": "cnn2gnn.distillation.losses:response_kd"})

@@ -12,7 +12,7 @@ from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
-from cnn2gnn.names import GRAPHS, STEMS
+from cnn2gnn.registry import LEARNERS, STEMS
 
 CLASSES = 5
 GENERATOR = torch.Generator().manual_seed(0)
@@ -38,7 +38,7 @@ def test_every_stem_and_scope_classifies(stem: str, scope: str) -> None:
     assert out.features.shape == (9, bank.features.shape[1])
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", LEARNERS)
 @pytest.mark.parametrize("scope", ["bank", "batch"])
 def test_every_graph_trains(graph: str, scope: str) -> None:
     student = make(graph=graph, scope=scope)

@@ -103,10 +103,7 @@ def test_the_module_trains_in_training_mode_only(tmp_path: Path) -> None:
     task = LineTask()
     module, _ = train(task, tmp_path)
     assert {mode for mode in task.modes if mode[0] == "loss"} == {("loss", True)}
-    assert {mode for mode in task.modes if mode[0] != "loss"} == {
-        ("begin", False),
-        ("validate", False),
-    }
+    assert {mode for mode in task.modes if mode[0] != "loss"} == {("validate", False)}
     assert not module.training
 
 

@@ -27,6 +27,7 @@ from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import fit, make_fabric
+from cnn2gnn.distillation.losses import response_kd
 from cnn2gnn.distillation.session import StudentTask, recipe
 from cnn2gnn.distillation.teacher import new_teacher
 from cnn2gnn.models.student import Student
@@ -66,7 +67,7 @@ def train_epoch(cache: TeacherCache, splits: Splits, fabric: Fabric) -> None:
     student = Student(
         CONFIG.student, channels=3, size=32, classes=CLASSES, mean=[0.5] * 3, std=[0.3] * 3
     )
-    task = StudentTask(student, splits, cache, CONFIG, fabric.device)
+    task = StudentTask(student, splits, cache, CONFIG, response_kd, fabric.device)
     with tempfile.TemporaryDirectory() as folder:
         fit(task, recipe(CONFIG), fabric, Path(folder), lambda row: None)
 

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["Config"],
         "data": ["ImageSet", "Splits"],
         "data.loading": ["load_data"],
-        "distillation.session": ["distil"],
+        "distillation.distil": ["distil"],
         "explore": ["Explorer"],
         "graph": [
             "AdaptiveNeighbours",

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from cnn2gnn.registry import LEARNERS, STEMS, TEACHERS
+from cnn2gnn.registry import LEARNERS, LOSSES, STEMS, TEACHERS
 
 
 class ConfigError(ValueError):
@@ -111,6 +111,7 @@ class TrainingConfig:
     weight_decay: float = _parameter(0.05, "decoupled (adamw) or L2 (sgd)", minimum=0)
     gradient_clip: float = _parameter(1.0, "largest gradient norm; 0: no clipping", minimum=0)
     ema: float = _parameter(0.0, "decay of averaged weights; 0: off", minimum=0, maximum=0.99999)
+    loss: str = _parameter("kd", "what is distilled by", choices=LOSSES)
     kd_weight: float = _parameter(0.5, "lambda: share of the teacher's term", minimum=0, maximum=1)
     temperature: float = _parameter(4.0, "T of the softened probabilities", minimum=0.1)
     views: int = _parameter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -89,6 +91,16 @@ def load_state(module: Any, tensors: Mapping[str, Tensor], source: str | Path) -
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ValueError(f"{source} does not fit this model: {wrong[0]}{more}")
     module.load_state_dict(tensors)
+
+
+def module_hash(module: Any) -> str:
+    """Hash of a module's layers (their options too) and of every number in its state."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        # as bytes: numpy knows no bfloat16
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write_json(path: str | Path, content: Any) -> None:

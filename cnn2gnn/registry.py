@@ -73,7 +73,7 @@ LEARNERS = Registry(
     },
 )
 
-# stem(channels, size) -> module with a `width`: images (B, C, S, S) to features (B, width)
+# stem(channels, size) -> module: images (B, C, S, S) to features (B, d)
 STEMS = Registry(
     "stem",
     {

@@ -19,6 +19,7 @@ import cnn2gnn
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.files import load_tensors, replacing, write_json
+from cnn2gnn.own import Own
 
 if TYPE_CHECKING:
     from cnn2gnn.models.bank import Bank
@@ -32,14 +33,18 @@ class RunLockedError(RuntimeError):
     """Another process is working on this run."""
 
 
-def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
+def load_run(run: str | Path, runs_dir: str | Path = "runs", **own: Any) -> Run:
     """Return a run by its name in `runs_dir`, or by its folder.
+
+    Args:
+        own: the objects of your own that it was made with: data, teacher, stem, graph, loss.
 
     Raises:
         FileNotFoundError: there is no run of this name and none in this folder.
+        ValueError: an object is another one than the run was made with.
     """
     named = Path(runs_dir) / run
-    return Run.open(named if (named / "config.json").is_file() else run)
+    return Run.open(named if (named / "config.json").is_file() else run, Own(**own))
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -60,45 +65,58 @@ class Run:
     """One run's folder, `runs/<run>/`. Create it with `Run.create`, read it with `Run.open`.
 
     Args:
-        own_teacher: fingerprint of the user's own teacher; None if it is the configured one.
+        own: objects of the user's own that are at hand.
+        made_with: fingerprints of those that the run was made with, by name.
     """
 
-    def __init__(self, folder: Path, config: Config, own_teacher: str | None = None) -> None:
-        self.folder, self.config, self.own_teacher = folder, config, own_teacher
+    def __init__(
+        self, folder: Path, config: Config, own: Own | None = None, made_with: Any = None
+    ) -> None:
+        self.folder, self.config, self.own = folder, config, own or Own()
+        self.made_with: dict[str, str] = made_with or {}
 
     @classmethod
-    def create(cls, config: Config, own_teacher: str | None = None) -> Run:
+    def create(cls, config: Config, own: Own | None = None) -> Run:
         """Return the run of this configuration, new or begun earlier with the same parameters.
 
         Raises:
-            ConfigError: a run of this name exists with other parameters; nothing is touched.
+            ConfigError: a run of this name exists with other parameters or objects; nothing is
+                touched.
         """
-        run = cls(Path(config.runtime.runs_dir) / config.runtime.run, config, own_teacher)
+        own = own or Own()
+        folder, made_with = Path(config.runtime.runs_dir) / config.runtime.run, own.fingerprints()
+        run = cls(folder, config, own, made_with)
         path = run.folder / "config.json"
         if path.exists():
             before = json.loads(path.read_text())
             run._refuse_other(
-                {**before["parameters"], "own_teacher": before.get("own_teacher")},
-                {**config.parameters(), "own_teacher": own_teacher},
+                {**before["parameters"], **_named("own", before["own"])},
+                {**config.parameters(), **_named("own", made_with)},
             )
         else:
-            asked = {"parameters": config.parameters(), "own_teacher": own_teacher}
+            asked = {"parameters": config.parameters(), "own": made_with}
             write_json(path, {**asked, **environment()})
         return run
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path, own: Own | None = None) -> Run:
         """Return the run that lies in `folder`.
+
+        Args:
+            own: the objects it was made with, as far as they are needed.
 
         Raises:
             FileNotFoundError: there is no run in this folder.
+            ValueError: an object is another one than the run was made with.
         """
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"no run in {folder}: {path} is missing")
         content = json.loads(path.read_text())
         config = Config.from_parameters(content["parameters"])
-        return cls(Path(folder), config, content.get("own_teacher"))
+        own = own or Own()
+        own.check(content["own"], Path(folder).name)
+        return cls(Path(folder), config, own, content["own"])
 
     def lock(self) -> None:
         """Hold the run for this process, until it ends.
@@ -116,14 +134,15 @@ class Run:
             ) from None
 
     def load_splits(self) -> Splits:
-        """Load the data set of the run."""
-        return load_splits(self.config.data)
+        """Return the data of the run: your own, or the configured data set."""
+        return self._own("data") or load_splits(self.config.data)
 
     def load_student(self) -> Student:
         """Return the trained student in evaluation mode."""
         from cnn2gnn.models.student import Student
 
-        return Student.load(self.folder / "student.safetensors")
+        path = self.folder / "student.safetensors"
+        return Student.load(path, self._own("stem"), self._own("graph"))
 
     def load_bank(self) -> Bank:
         """Return the bank saved with the student."""
@@ -155,6 +174,9 @@ class Run:
         folder = self.stage_folder(baseline or "student") / "snapshots"
         paths = sorted(folder.glob("epoch-*.safetensors"))
         return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
+
+    def _own(self, name: str) -> Any:
+        return self.own.needed(name, self.made_with, self.folder.name)
 
     def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         changed = [
@@ -208,6 +230,10 @@ def _key(config: Config, splits: Splits) -> str:
         splits.validation.fingerprint,
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _named(prefix: str, content: dict[str, str]) -> dict[str, str]:
+    return {f"{prefix} {name}": value for name, value in content.items()}
 
 
 def environment() -> dict[str, Any]:

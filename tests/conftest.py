@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from cnn2gnn.config import Config
-from cnn2gnn.distillation.session import distil
+from cnn2gnn.distillation.distil import distil
 from cnn2gnn.runs import Run
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from conftest import small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.distillation.session import distil
+from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.evaluation.protocols import InBatches
 from cnn2gnn.explore.query import WhatIf, thinned

@@ -9,7 +9,7 @@ from conftest import small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.distillation.session import distil
+from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation.mixing import class_mixing
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.explore.query import WhatIf

@@ -19,7 +19,7 @@ from PIL import Image
 
 from cnn2gnn import notebooks
 from cnn2gnn.config import ConfigError
-from cnn2gnn.distillation.session import distil
+from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.palette import class_colours

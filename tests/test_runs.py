@@ -21,7 +21,7 @@ from cnn2gnn.runs import Run
 SCRIPT = """
 import json, sys
 from cnn2gnn.config import Config
-from cnn2gnn.distillation.session import distil
+from cnn2gnn.distillation.distil import distil
 distil(Config.from_parameters(json.loads(sys.argv[1])))
 """
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
@@ -18,9 +20,12 @@ from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.files import save_tensors, write_json
+from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
-from cnn2gnn.models.teacher import Teacher, check_classes, in_chunks
+from cnn2gnn.models.teacher import Teacher, in_chunks
+from cnn2gnn.own import Own
+from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import EpochLog, Run, load_splits
 
 if TYPE_CHECKING:
@@ -38,30 +43,29 @@ class Session:
     cache: TeacherCache
 
     @classmethod
-    def start(cls, config: Config, teacher: Teacher | None = None) -> Session:
+    def start(cls, config: Config, own: Own | None = None) -> Session:
         """Load the data, obtain the teacher and fill its cache; the run is locked.
 
         Args:
-            teacher: a trained one of your own, from any `nn.Module`; None: the configured one.
+            own: objects in place of what the configuration names.
 
         Raises:
             ConfigError, RunLockedError, DataError: see `Run.create`, `Run.lock`, `data.load`.
-            ValueError: your teacher knows another number of classes.
+            ValueError: your teacher, stem or loss does not fit the data.
         """
-        splits = load_splits(config.data)  # first: what is refused here leaves no run behind
-        if teacher is not None:
-            check_classes(teacher, splits.train)
-        own = None if teacher is None else teacher.fingerprint()
+        own = own or Own()
+        splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
+        own.try_on(splits.train)
         run = Run.create(config, own)
         fabric = make_fabric(**config.runtime.hardware)
         if fabric.is_global_zero:
             run.lock()
-        if teacher is None:
+        if own.teacher is None:
             teacher = obtain_teacher(config, splits, fabric)
             folder = teacher_folder(config, splits)
         else:
-            teacher = place(teacher, fabric.device).eval()
-            folder = Path(config.runtime.runs_dir, "teachers", f"own-{own}")
+            teacher = place(own.teacher, fabric.device).eval()
+            folder = Path(config.runtime.runs_dir, "teachers", f"own-{teacher.fingerprint()}")
         views = config.training.views
         cache = TeacherCache(
             teacher, splits.train, config.data.augmentation_name, views, folder / "cache"
@@ -174,10 +178,11 @@ class Session:
         folder = self.run.stage_folder(stage)
         path = folder / "student.safetensors"
         if path.exists():
-            return place(Student.load(path), self.fabric.device)
+            return place(Student.load(path, *self._parts(config)), self.fabric.device)
         student = self._new_student(config)
         snapshots = folder / "snapshots"
-        task = StudentTask(student, self.splits, cache, config, self.fabric.device, snapshots)
+        loss = self.run.own.loss or LOSSES[config.training.loss]
+        task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device, snapshots)
         checkpoints = folder / "checkpoint"
         log = EpochLog(self.run.folder, stage)
         trained = fit(task, recipe(config), self.fabric, checkpoints, log, title=stage)
@@ -195,6 +200,7 @@ class Session:
         train = self.splits.train
         mean, std = channel_statistics(train.images)
         torch.manual_seed(config.runtime.seed)
+        stem, learner = self._parts(config)
         return Student(
             config.student,
             channels=train.channels,
@@ -202,7 +208,14 @@ class Session:
             classes=len(train.classes),
             mean=mean.tolist(),
             std=std.tolist(),
+            stem=copy.deepcopy(stem),
+            learner=learner,
         )
+
+    def _parts(self, config: Config) -> tuple[nn.Module | None, GraphLearner | None]:
+        """Stem and graph learner of the user's own, for a student of this configuration."""
+        own = self.run.own
+        return own.stem, None if config.student.graph == "none" else own.graph
 
 
 def recipe(config: Config) -> Recipe:
@@ -218,13 +231,3 @@ def recipe(config: Config) -> Recipe:
         ema=training.ema,
         seed=config.runtime.seed,
     )
-
-
-def distil(config: Config, teacher: Teacher | None = None) -> Run:
-    """Run everything: teacher, student, baselines, evaluation. Returns the finished run.
-
-    Args and errors as in `Session.start`.
-    """
-    session = Session.start(config, teacher)
-    session.finish(session.student(), session.baselines())
-    return session.run

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, augment
 from cnn2gnn.distillation.cache import TeacherCache
-from cnn2gnn.distillation.losses import response_kd
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
 from cnn2gnn.files import save_tensors
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.layers import gate_numbers
 from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.own import Loss
 
 SNAPSHOT_NODES = 1000  # validation images whose graph is kept after each epoch
 SNAPSHOT_BANK = 5000  # training images among which they find neighbours
@@ -34,6 +34,7 @@ class StudentTask:
         splits: its data; only train and validation are used.
         cache: the teacher's logits; None trains on labels alone.
         config: all parameters.
+        loss: of student and teacher logits, with `temperature` and `weight`; see `registry.LOSSES`.
         snapshots: folder for the graph after each epoch; None keeps none.
     """
 
@@ -43,6 +44,7 @@ class StudentTask:
         splits: Splits,
         cache: TeacherCache | None,
         config: Config,
+        loss: Loss,
         device: torch.device,
         snapshots: Path | None = None,
     ) -> None:
@@ -52,6 +54,7 @@ class StudentTask:
         self.labels = splits.train.labels.to(device)
         self.validation = splits.validation
         self.cache, self.config, self.snapshots = cache, config, snapshots
+        self.distillation_loss = loss
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """KD on the images `indices` `(B,)`, in this epoch's view."""
@@ -65,7 +68,7 @@ class StudentTask:
             losses = [F.cross_entropy(branch, labels) for branch in branches]
         else:
             losses = [
-                response_kd(
+                self.distillation_loss(
                     branch.float(),
                     self.cache.logits(indices, view, images),
                     labels,

@@ -144,8 +144,8 @@ class RunNodes:
     @cached_property
     def teacher(self) -> Teacher | None:
         """The teacher of the run, if it still lies beside it; one of the user's own does not."""
-        if self.run.own_teacher is not None:
-            return None
+        if "teacher" in self.run.made_with:
+            return self.run.own.teacher
         config = self.run.config
         here = replace(config.runtime, runs_dir=str(self.run.folder.parent))  # wherever it is now
         config = replace(config, runtime=here)

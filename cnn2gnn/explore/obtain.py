@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cnn2gnn.config import Config
-from cnn2gnn.distillation.session import distil
+from cnn2gnn.distillation.distil import distil
 from cnn2gnn.runs import Run
 
 

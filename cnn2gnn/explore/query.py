@@ -14,7 +14,6 @@ from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
-from cnn2gnn.registry import LEARNERS
 
 
 @dataclass(frozen=True)
@@ -212,5 +211,5 @@ def _with_k(student: Student, k: int) -> Student:
     if k == student.config.k:
         return student
     changed = deepcopy(student)
-    changed.learner = LEARNERS[student.config.graph](k)
+    changed.learner.k = k
     return changed

@@ -26,11 +26,9 @@ class GraphLearner(nn.Module):
 
     Attributes:
         space: what the queries and keys are, `features` of the stem or raw `pixels`.
-        reach: how many of the nearest keys decide on a node's neighbours; None: not distance does.
     """
 
     space = "features"
-    reach: int | None = None
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -53,6 +51,11 @@ class GraphLearner(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def reach(self) -> int | None:
+        """How many of the nearest keys decide on a node's neighbours; None: not distance does."""
+        return None
+
     def extra_repr(self) -> str:
         """What `print(learner)` shows."""
         return f"k={self.k}"
@@ -68,9 +71,10 @@ class AdaptiveNeighbours(GraphLearner):
     Needs k + 1 candidates a node: N >= k + 2 within a set.
     """
 
-    def __init__(self, k: int) -> None:
-        super().__init__(k)
-        self.reach = k + 1  # the next one sets the scale
+    @property
+    def reach(self) -> int:
+        """k + 1: the next one sets the scale."""
+        return self.k + 1
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
@@ -110,7 +114,11 @@ class SoftmaxNeighbours(GraphLearner):
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.temperature = temperature
-        self.reach = k
+
+    @property
+    def reach(self) -> int:
+        """k."""
+        return self.k
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None

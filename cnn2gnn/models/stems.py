@@ -1,7 +1,6 @@
 """Stems: from an image to a node feature z_i ∈ R^d.
 
-A stem is any module from normalised images `(B, C, S, S)` to features `(B, width)` that tells its
-`width`, d.
+A stem is any module from normalised images `(B, C, S, S)` to features `(B, d)`.
 """
 
 from __future__ import annotations
@@ -10,34 +9,57 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+
+
+@torch.no_grad()
+def feature_width(stem: nn.Module, channels: int, size: int) -> int:
+    """Return d of a stem for images `(B, channels, size, size)`.
+
+    Raises:
+        ValueError: it does not give one vector an image.
+    """
+    was_training = stem.training
+    stem.eval()  # a single image has no batch statistics
+    try:
+        features = stem(torch.zeros(1, channels, size, size))
+    except Exception as error:  # whatever a stem of the user's own stumbles over
+        raise ValueError(
+            f"stem {type(stem).__name__} fails on one image (1, {channels}, {size}, {size}): "
+            f"{error}"
+        ) from error
+    stem.train(was_training)
+    shape = tuple(getattr(features, "shape", ()))
+    if len(shape) != 2 or shape[0] != 1:
+        raise ValueError(
+            f"stem {type(stem).__name__} gives {shape or type(features).__name__} for one image "
+            f"(1, {channels}, {size}, {size}); features (1, d) are needed"
+        )
+    return shape[1]
 
 
 class FeatureStem(nn.Flatten):
     """No stem at all: the input is a feature vector computed elsewhere, as `(B, d, 1, 1)`."""
 
     def __init__(self, channels: int, size: int) -> None:
+        del channels, size  # taken by every stem
         super().__init__()
-        self.width = channels * size * size
 
 
 class LinearStem(nn.Sequential):
     """Pixels → 128 features, the purest reading of the paper."""
 
     def __init__(self, channels: int, size: int) -> None:
-        self.width = 128
-        super().__init__(
-            nn.Flatten(),
-            nn.Linear(channels * size * size, self.width),
-            nn.BatchNorm1d(self.width),
-        )
+        d = 128
+        super().__init__(nn.Flatten(), nn.Linear(channels * size * size, d), nn.BatchNorm1d(d))
 
 
 class ConvStem(nn.Module):
     """A few 3x3 convolutions with batch norm and ReLU, pooled, and a Linear to d features.
 
     Args:
-        channels: of the images; `size` is taken by every stem and does not matter here.
+        channels: of the images; their `size` does not matter here.
         blocks: (output channels, stride) of each convolution.
         width: d.
     """
@@ -47,7 +69,6 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         del size
-        self.width = width
         channel_counts = [channels, *(out for out, _ in blocks)]
         self.blocks = nn.Sequential(
             *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import load_state, load_tensors, save_tensors
-from cnn2gnn.graph import SparseGraph
+from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.search import nearest
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.layers import Gate, Head, Normalise, gate_numbers
+from cnn2gnn.models.stems import feature_width
 from cnn2gnn.registry import LEARNERS, STEMS
 
 
@@ -49,6 +51,11 @@ class Student(nn.Module):
     Args:
         config: stem, graph learner, k, scope.
         channels, size, classes: of the images; `mean`, `std`: of their channels in [0, 1] units.
+        stem: one of your own, from normalised images `(B, C, S, S)` to features `(B, d)`; None:
+            the one that `config` names. learner: likewise a graph learner.
+
+    Raises:
+        ValueError: your stem does not give one vector an image.
     """
 
     def __init__(
@@ -60,14 +67,16 @@ class Student(nn.Module):
         classes: int,
         mean: list[float],
         std: list[float],
+        stem: nn.Module | None = None,
+        learner: GraphLearner | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.shape = {"channels": channels, "size": size, "classes": classes}
         self.normalise = Normalise(mean, std)
-        self.stem = STEMS[config.stem](channels, size)
-        d = self.stem.width
-        self.learner = LEARNERS[config.graph](config.k)
+        self.stem = STEMS[config.stem](channels, size) if stem is None else stem
+        self.learner = LEARNERS[config.graph](config.k) if learner is None else learner
+        d = feature_width(self.stem, channels, size)
         self.head = Head(d, classes, neighbours=config.scope == "batch")
         self.gate = None if config.graph == "none" else Gate()
         # c = exp(log_scale), so that the neighbours' evidence is never subtracted
@@ -80,7 +89,7 @@ class Student(nn.Module):
 
     @property
     def evidence_scale(self) -> float:
-        """c > 0 in own + c·gate·evidence (scope `bank`)."""
+        """c > 0 in base + c·gate·evidence (scope `bank`)."""
         return 1.0 if self.log_scale is None else self.log_scale.exp().item()
 
     @property
@@ -213,9 +222,9 @@ class Student(nn.Module):
         Raises:
             ValueError: fewer than k + 2 images.
         """
-        if len(images) < self.config.k + 2:
+        if len(images) < self.learner.k + 2:
             raise ValueError(
-                f"a bank needs at least k + 2 = {self.config.k + 2} images, not {len(images)}"
+                f"a bank needs at least k + 2 = {self.learner.k + 2} images, not {len(images)}"
             )
         device = next(self.parameters()).device
         parts = [self.embed(chunk.to(device)) for chunk in images.split(batch_size)]
@@ -230,8 +239,13 @@ class Student(nn.Module):
         save_tensors(path, self.state_dict(), architecture)
 
     @classmethod
-    def load(cls, path: str | Path) -> Student:
+    def load(
+        cls, path: str | Path, stem: nn.Module | None = None, learner: GraphLearner | None = None
+    ) -> Student:
         """Read a student, in evaluation mode.
+
+        Args:
+            stem, learner: those of your own that it was made with.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -240,7 +254,7 @@ class Student(nn.Module):
         tensors, architecture = load_tensors(path)
         try:
             config = StudentConfig(**architecture.pop("config"))
-            student = cls(config, **architecture)
+            student = cls(config, **architecture, stem=copy.deepcopy(stem), learner=learner)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} holds no student: {error}") from error
         load_state(student, tensors, path)

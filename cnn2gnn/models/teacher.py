@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.data import ImageSet
-from cnn2gnn.files import BrokenFileError, load_state, load_tensors, save_tensors
+from cnn2gnn.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
 from cnn2gnn.models.layers import Floats, Normalise
 from cnn2gnn.models.networks import build_network
 
@@ -79,13 +78,8 @@ class Teacher(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def fingerprint(self) -> str:
-        """Hash of every weight and statistic: another training is another teacher."""
-        digest = hashlib.sha256(type(self.network).__name__.encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            # as bytes: numpy knows no bfloat16
-            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of layers, weights and statistics: another training is another teacher."""
+        return module_hash(self)
 
 
 @torch.inference_mode()

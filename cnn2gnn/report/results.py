@@ -81,7 +81,7 @@ class Results:
         """The parameters that make a configuration: all but seeds and places."""
         parameters = self.run.config.parameters()
         chosen = {n: v for n, v in parameters.items() if n not in (*SEEDS, *_ASIDE)}
-        return chosen | {"own_teacher": self.run.own_teacher}
+        return chosen | {f"own {name}": mark for name, mark in self.run.made_with.items()}
 
 
 def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:
@@ -100,6 +100,7 @@ def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:
         else:
             groups.append([result])
     choices = [group[0].choices() for group in groups]
-    differing = [name for name in choices[0] if len({repr(c[name]) for c in choices}) > 1]
-    names = [", ".join(f"{name}={c[name]}" for name in differing) for c in choices]
+    named = {name: None for choice in choices for name in choice}  # own objects are not in all
+    differing = [name for name in named if len({repr(c.get(name)) for c in choices}) > 1]
+    names = [", ".join(f"{name}={c.get(name)}" for name in differing) for c in choices]
     return dict(zip(names, groups, strict=True))

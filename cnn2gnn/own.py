@@ -1,0 +1,126 @@
+"""Objects of the user's own in place of what the configuration names."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.data import ImageSet, Splits
+from cnn2gnn.files import module_hash
+from cnn2gnn.graph import GraphLearner
+from cnn2gnn.models.stems import feature_width
+from cnn2gnn.models.teacher import Teacher, check_classes
+
+Loss = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a run was given as an object; None: the configuration names it.
+
+    Attributes:
+        data: train, validation and test images.
+        teacher: a trained teacher.
+        stem: from normalised images `(B, C, S, S)` to features `(B, d)`; every student of the run
+            starts from a copy of it.
+        graph: a graph learner.
+        loss: `loss(student_logits, teacher_logits, labels, *, temperature, weight)`, a scalar.
+    """
+
+    data: Splits | None = None
+    teacher: Teacher | None = None
+    stem: nn.Module | None = None
+    graph: GraphLearner | None = None
+    loss: Loss | None = None
+
+    def fingerprints(self) -> dict[str, str]:
+        """What identifies each object that was given: a run continues with no other."""
+        return {
+            item.name: fingerprint(getattr(self, item.name))
+            for item in fields(self)
+            if getattr(self, item.name) is not None
+        }
+
+    def try_on(self, images: ImageSet) -> None:
+        """Try each object on one image, before anything long starts.
+
+        Raises:
+            ValueError: one of them does not fit the data or does not give what is needed.
+        """
+        if self.teacher is not None:
+            check_classes(self.teacher, images)
+        if self.stem is not None:
+            feature_width(self.stem, images.channels, images.size)
+        if self.graph is not None and not isinstance(self.graph, GraphLearner):
+            raise ValueError(f"graph must be a GraphLearner, not {type(self.graph).__name__}")
+        if self.loss is not None:
+            check_loss(self.loss, len(images.classes))
+
+    def check(self, made_with: dict[str, str], run: str) -> None:
+        """Compare with the fingerprints of the objects that a run was made with.
+
+        Raises:
+            ValueError: an object is another one than then.
+        """
+        for name, now in self.fingerprints().items():
+            if now != made_with.get(name):
+                raise ValueError(
+                    f"{name} is {now}, but run {run!r} was made with "
+                    f"{made_with.get(name, 'the configured one')}; a module's weights count, so "
+                    "seed torch before you build it, or choose another run name"
+                )
+
+    def needed(self, name: str, made_with: dict[str, str], run: str) -> Any:
+        """Return the object `name`, or None if the run was made with the configured one.
+
+        Raises:
+            ValueError: the run was made with an object, and none was given.
+        """
+        given = getattr(self, name)
+        if given is None and name in made_with:
+            raise ValueError(
+                f"run {run!r} was made with {name} of your own ({made_with[name]}); "
+                f"hand it over: load_run({run!r}, {name}=…)"
+            )
+        return given
+
+
+def check_loss(loss: Loss, classes: int) -> None:
+    """Try a loss on two made-up answers.
+
+    Raises:
+        ValueError: it fails, or gives no scalar with a gradient to the student's logits.
+    """
+    student, teacher = torch.zeros(2, classes, requires_grad=True), torch.zeros(2, classes)
+    try:
+        found = loss(student, teacher, torch.tensor([0, 1]), temperature=4.0, weight=0.5)
+    except Exception as error:  # whatever the user's function stumbles over
+        raise ValueError(
+            "loss(student_logits, teacher_logits, labels, temperature=4.0, weight=0.5) fails: "
+            f"{error}"
+        ) from error
+    if getattr(found, "shape", None) != () or not found.requires_grad:
+        raise ValueError(
+            f"loss must give a scalar with a gradient to the student's logits, not {found!r}"
+        )
+
+
+def fingerprint(thing: Any) -> str:
+    """Kind and hash of an object: of a module every weight counts, of a function its source."""
+    if isinstance(thing, Splits):
+        digest = hashlib.sha256("".join(part.fingerprint for part in thing).encode())
+        return f"{thing.train.name} {digest.hexdigest()[:16]}"
+    if isinstance(thing, nn.Module):
+        return f"{type(thing).__qualname__} {module_hash(thing)}"
+    try:
+        source = inspect.getsource(thing)
+    except (OSError, TypeError):  # typed into a console, a partial, built in
+        source = repr(thing)
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return f"{name} {hashlib.sha256(source.encode()).hexdigest()[:16]}"

@@ -1,0 +1,131 @@
+"""Objects and registered names of the user's own: nothing in the package knows them beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnn2gnn import distil, load_run
+from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.distillation.session import Session
+from cnn2gnn.graph import GraphLearner, SparseGraph
+from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.own import Own
+from cnn2gnn.registry import LEARNERS, LOSSES, STEMS
+from cnn2gnn.runs import load_splits
+
+
+class EqualNeighbours(GraphLearner):
+    """The k nearest, each with the same weight."""
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        neighbours, distances = chosen_distances(queries, keys, self.k, exclude)
+        sources = None if keys is None else len(keys)
+        weights = torch.full_like(distances, 1 / self.k)
+        return SparseGraph(neighbours, weights, distances, sources=sources)
+
+
+class RowsStem(nn.Module):
+    """Mean brightness of every row, twice."""
+
+    def __init__(self, channels: int = 1, size: int = 8) -> None:
+        super().__init__()
+        self.mix = nn.Linear(channels * size, 24)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.mix(images.mean(3).flatten(1))
+
+
+def squared(student: Tensor, teacher: Tensor, labels: Tensor, **_: Any) -> Tensor:
+    """Regression onto the teacher's logits (Ba and Caruana 2014)."""
+    return (student - teacher).square().mean()
+
+
+def a_teacher() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def a_stem() -> RowsStem:
+    torch.manual_seed(4)
+    return RowsStem()
+
+
+def small(folder: Path, **more: Any) -> dict[str, Any]:
+    config = small_config(folder, teacher_epochs=1, epochs=1, views=1, baselines="twin", k=5)
+    return {**config.parameters(), **more}
+
+
+def test_a_run_takes_objects_and_asks_for_them_again(tmp_path: Path) -> None:
+    data = load_splits(Config.from_parameters(small(tmp_path)).data)
+    objects: dict[str, Any] = {
+        "teacher": a_teacher(), "stem": a_stem(), "graph": EqualNeighbours(7), "loss": squared
+    }  # fmt: skip
+    run = distil(data=data, **{**small(tmp_path, run="mine"), **objects})
+    student = run.load_student()
+    assert isinstance(student.stem, RowsStem) and not torch.equal(
+        student.stem.mix.weight, objects["stem"].mix.weight
+    ), "the stem is trained, and the user's own is left as it was"
+    assert run.load_nodes()["weights"].shape[1] == 7
+    assert run.metrics()["teacher"]["name"] == "Sequential"
+
+    closed = load_run(run.folder)
+    with pytest.raises(ValueError, match=r"'mine' was made with stem of your own \(RowsStem \w+\)"):
+        closed.load_student()
+    with pytest.raises(ValueError, match="made with data of your own"):
+        closed.load_splits()
+    again = load_run(run.folder, stem=a_stem(), graph=EqualNeighbours(7), data=data)
+    images = data.test.images[:20]
+    out, expected = (r.load_student()(images, r.load_bank()).logits for r in (again, run))
+    assert torch.equal(out, expected)
+    with pytest.raises(ValueError, match="graph is EqualNeighbours"):
+        load_run(run.folder, graph=EqualNeighbours(6))
+
+
+@pytest.mark.parametrize(
+    "own, message",
+    [
+        (Own(loss=F.mse_loss), "loss.*fails: .*unexpected keyword"),
+        (Own(loss=lambda s, t, y, *, temperature, weight: s - t), "loss must give a scalar"),
+        (Own(stem=nn.Conv2d(1, 4, 3)), r"stem Conv2d gives \(1, 4, 6, 6\)"),
+        (Own(stem=nn.Conv2d(3, 4, 3)), r"stem Conv2d fails on one image \(1, 1, 8, 8\)"),
+        (Own(graph=nn.Identity()), "graph must be a GraphLearner, not Identity"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_object_that_does_not_fit_is_refused_before_anything_is_made(
+    own: Own, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Session.start(Config.from_parameters(small(tmp_path, run="refused")), own)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_config_and_parameters_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"give config or parameters \(epochs\), not both"):
+        distil(Config(), epochs=2)
+
+
+def test_names_registered_outside_the_package_are_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for registry, name, thing in (
+        (LEARNERS, "equal", EqualNeighbours),
+        (STEMS, "rows", RowsStem),
+        (LOSSES, "squared", squared),
+    ):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        registry.register(name, thing)
+        with pytest.raises(ValueError, match=f"{name!r} is registered already"):
+            registry.register(name, thing)
+    run = distil(**small(tmp_path, graph="equal", stem="rows", loss="squared", baselines=""))
+    student = load_run(run.folder).load_student()
+    assert isinstance(student.stem, RowsStem) and isinstance(student.learner, EqualNeighbours)
+    assert (run.load_nodes()["weights"] == 0.2).all()

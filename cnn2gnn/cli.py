@@ -1,50 +1,25 @@
-"""The command line: `cnn2gnn run`, `cnn2gnn data`, `cnn2gnn report`.
+"""The command line: `cnn2gnn run`, `data`, `report`, `notebooks` and `lab`.
 
-Its options are the fields of the dataclasses in `config`; their values are checked there.
+Its options are in `options`; their values are checked in `config`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any
 
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
+from cnn2gnn.names import joined, run_names
+from cnn2gnn.options import build_parser
 
 REPORTS = Path("reports")
-
-RUN_EXAMPLES = """\
-examples:
-  cnn2gnn run
-      the embedded digits, two minutes on two CPU cores
-  cnn2gnn run --dataset fashion-mnist --download --run fashion --teacher resnet56
-      what is not there is downloaded only when you say so
-  cnn2gnn run --dataset folder:photos --image-size 64 --run photos --k 10 --seed 1
-      your own images, one subfolder a class
-  cnn2gnn run --dataset cifar100 --run paper --scope batch --notebooks 01,02
-      the paper's reading of the graph, without explorer and report
-
-The same parameters in a notebook: change its cell `parameters`, or
-  papermill notebooks/02_distill.ipynb -p dataset cifar100 -p k 10
-A run that was stopped continues when it is started again with the same parameters.
-"""
-DATA_EXAMPLES = """\
-examples:
-  cnn2gnn data digits
-  cnn2gnn data folder:photos --image-size 64 --out photos.png
-  cnn2gnn data 'parquet:photos/*.parquet' --label-column species
-"""
-REPORT_EXAMPLES = """\
-examples:
-  cnn2gnn report demo
-  cnn2gnn report seed-0 seed-1 seed-2
-      one comparison, mean and standard deviation over the seeds
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,9 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: a notebook failed. 2: bad input, in one line on standard error. 130: interrupted.
     """
-    parser = _parser()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # class names in letters the console lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    commands = {"run": run, "data": data, "report": report, "lab": lab}
+    parser = build_parser(commands | {"notebooks": write_notebooks})
     options, unknown = parser.parse_known_args(arguments)
     try:
+        if options.command is lab:
+            options.more, unknown = unknown, []  # they are JupyterLab's
         if unknown and options.command is run:
             # Raises with the nearest parameter that exists.
             Config.from_parameters({unknown[0].lstrip("-").replace("-", "_"): ""})
@@ -75,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     given = {"run": RuntimeConfig().run}
     given.update({name: value for name, value in vars(options).items() if name in known})
     config = Config.from_parameters(given)
+    given["run"] = config.runtime.run  # in composed letters
     reports = REPORTS / config.runtime.run
     # without a graph there is nothing to explore
     usual = "01,02,04" if config.student.graph == "none" else "01,02,03,04"
@@ -116,7 +97,8 @@ def data(options: argparse.Namespace) -> int:
         for part, rows in splits._asdict().items()
     }
     table = pandas.DataFrame(counts, index=images.classes)
-    table.loc["all"] = table.sum()
+    # a class may itself be called "all"
+    table = pandas.concat([table, table.sum().to_frame("all").T])
     shape = f"{images.channels}x{images.size}x{images.size}"
     print(f"{images.name}: {len(images.classes)} classes, {shape}\n{table.to_string()}")
     sample_sheet(images).savefig(options.out, dpi=150, bbox_inches="tight")
@@ -128,10 +110,28 @@ def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
     from cnn2gnn.runs import Run
 
-    for name in options.runs:
+    names = run_names(options.runs)
+    for name in names:
         Run.open(Path(options.runs_dir) / name).metrics()  # raises where a run is not finished
-    given = {"runs": ",".join(options.runs), "runs_dir": options.runs_dir}
-    return _execute(["04"], given, REPORTS / "-".join(options.runs))
+    return _execute(["04"], {"runs": names, "runs_dir": options.runs_dir}, REPORTS / joined(names))
+
+
+def write_notebooks(options: argparse.Namespace) -> int:
+    """Write the notebooks into a folder; what lies there is never written over."""
+    from cnn2gnn.notebooks import copy
+
+    for path, same in copy(Path(options.folder)).items():
+        print(path if same else f"{path}: kept, it differs from this version's")
+    return 0
+
+
+def lab(options: argparse.Namespace) -> int:
+    """Open the notebooks in JupyterLab, written into a folder where they are missing."""
+    from cnn2gnn.lab import open_lab
+
+    write_notebooks(options)
+    open_lab(Path(options.folder), options.more)
+    return 0
 
 
 def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> int:
@@ -141,7 +141,7 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
     paths = [notebooks.find(name.strip()) for name in names]
     allowed = {path: notebooks.parameters(path) for path in paths}
     for name in given:
-        if not any(name in accepted for accepted in allowed.values()):
+        if name != "run" and not any(name in accepted for accepted in allowed.values()):
             raise ConfigError(f"no notebook of {', '.join(p.stem for p in paths)} has {name!r}")
     for path in paths:
         mine = {name: value for name, value in given.items() if name in allowed[path]}
@@ -157,83 +157,3 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
 def _complain(message: str, code: int) -> int:
     print(f"cnn2gnn: {message}", file=sys.stderr)
     return code
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"cnn2gnn: {message} (see {self.prog} --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="cnn2gnn",
-        allow_abbrev=False,
-        description="Distil a large CNN into a small graph neural network that shows its graph.",
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, function: Any, usage: str, examples: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name,
-            usage=f"cnn2gnn {name} {usage}",
-            help=function.__doc__,
-            description=function.__doc__,
-            epilog=examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        added.set_defaults(command=function)
-        return added
-
-    running = command(
-        "run", run, "[--dataset NAME] [--run NAME] [--PARAMETER VALUE ...]", RUN_EXAMPLES
-    )
-    running.add_argument(
-        "--notebooks",
-        help="numbers or names, in order (default: 01,02,03,04; without 03 for --graph none)",
-    )
-    for group in get_type_hints(Config).values():
-        _add_options(running, group)
-
-    showing = command("data", data, "NAME [--out FILE] [--PARAMETER VALUE ...]", DATA_EXAMPLES)
-    showing.add_argument("dataset", metavar="NAME", help=_field_help(fields(DataConfig)[0]))
-    showing.add_argument(
-        "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
-    )
-    _add_options(showing, DataConfig, without=("dataset", "augmentation"))
-
-    reporting = command("report", report, "RUN [RUN ...] [--runs-dir FOLDER]", REPORT_EXAMPLES)
-    reporting.add_argument("runs", metavar="RUN", nargs="+", help="name of a run")
-    reporting.add_argument(
-        "--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs"
-    )
-    return parser
-
-
-def _add_options(parser: argparse.ArgumentParser, group: type, without: Sequence[str] = ()) -> None:
-    """Add an option for each field; what is not given is left to the notebook's own value."""
-    section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
-    types = get_type_hints(group)
-    for item in fields(group):
-        if item.name in without:
-            continue
-        kind = (*get_args(types[item.name]), types[item.name])[0]
-        how: dict[str, Any] = {"type": kind, "metavar": kind.__name__.upper()}
-        if kind is bool:
-            how = {"action": argparse.BooleanOptionalAction}
-        flag = "--" + item.name.replace("_", "-")
-        section.add_argument(
-            flag, dest=item.name, default=argparse.SUPPRESS, help=_field_help(item), **how
-        )
-
-
-def _field_help(item: Any) -> str:
-    """Return help, allowed values and default of a configuration field."""
-    choices = item.metadata["choices"]
-    notes = [f"one of {', '.join(filter(None, choices))}"] if choices else []
-    if item.default is not MISSING and item.default is not None:
-        notes.append(f"default: {item.default}")
-    text = item.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
-    return text.replace("%", "%%")

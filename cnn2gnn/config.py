@@ -7,16 +7,13 @@ command line map onto them without prefixes.
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Collection, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_type_hints
 
+from cnn2gnn.names import run_name
 from cnn2gnn.registry import LEARNERS, LOSSES, STEMS, TEACHERS
-
-
-class ConfigError(ValueError):
-    """A parameter that does not exist or whose value is not allowed."""
+from cnn2gnn.values import ConfigError, checked
 
 
 def _parameter(
@@ -170,11 +167,9 @@ class Config:
             part = getattr(self, group.name)
             types_ = get_type_hints(type(part))
             for item in fields(part):
-                value = _checked(item, types_[item.name], getattr(part, item.name))
+                value = checked(item, types_[item.name], getattr(part, item.name))
                 object.__setattr__(part, item.name, value)
-        name = self.runtime.run
-        if not name or set(name) & set("/\\") or name in {".", "..", "teachers"}:
-            raise ConfigError(f"run={name!r} must be a plain folder name, and not 'teachers'")
+        object.__setattr__(self.runtime, "run", run_name(self.runtime.run))
         k, batch = self.student.k, self.training.batch_size
         if self.student.scope == "batch" and k >= min(batch, self.runtime.eval_batch_size) - 1:
             raise ConfigError(
@@ -209,26 +204,3 @@ class Config:
     def parameters(self) -> dict[str, Any]:
         """The flat parameters: `Config.from_parameters(c.parameters()) == c`."""
         return {name: value for group in asdict(self).values() for name, value in group.items()}
-
-
-def _checked(item: Field[Any], type_: Any, value: Any) -> Any:
-    """Return `value` in the field's type, or raise the one error that names what is allowed."""
-    allowed, meta = get_args(type_) if _is_union(type_) else (type_,), item.metadata
-    if value is None and type(None) in allowed:
-        return None
-    base = next(t for t in allowed if t is not type(None))
-    if base is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not base or value != value:
-        raise ConfigError(f"{item.name}={value!r} must be of type {base.__name__}")
-    if meta["choices"] is not None and value not in meta["choices"]:
-        raise ConfigError(f"{item.name}={value!r} must be one of {', '.join(meta['choices'])}")
-    low, high = meta["minimum"], meta["maximum"]
-    if (low is not None and value < low) or (high is not None and value > high):
-        limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"{item.name}={value!r} must be {limits}")
-    return value
-
-
-def _is_union(type_: Any) -> bool:
-    return get_origin(type_) in (Union, types.UnionType)

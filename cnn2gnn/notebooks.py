@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from cnn2gnn.config import ConfigError
+from cnn2gnn.kernel import OwnKernelManager
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 TRACEBACK = "Traceback (most recent call last)"
@@ -58,7 +60,27 @@ def find(name: str) -> Path:
 
 def parameters(notebook: Path) -> dict[str, str]:
     """Return what a notebook's `parameters` cell assigns: names, and defaults as source text."""
-    return {name: entry["default"] for name, entry in papermill.inspect_notebook(notebook).items()}
+    found = papermill.inspect_notebook(_literal(notebook))
+    return {name: entry["default"] for name, entry in found.items()}
+
+
+def copy(target: Path) -> dict[Path, bool]:
+    """Write the notebooks into a folder; what lies there already is never written over.
+
+    Returns:
+        For each notebook its path in the folder, and whether it is now this version's.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    same = {}
+    for source in sorted(folder().glob("*.ipynb")):
+        path, content = target / source.name, source.read_bytes()
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            pass
+        same[path] = path.read_bytes() == content
+    return same
 
 
 def execute(
@@ -91,10 +113,11 @@ def execute(
         output.parent.mkdir(parents=True, exist_ok=True)
     try:
         executed = papermill.execute_notebook(
-            notebook,
-            output,
+            _literal(notebook),
+            None if output is None else _literal(output),
             parameters=given,
-            kernel_name="python3",
+            kernel_name=NATIVE_KERNEL_NAME,
+            kernel_manager_class=OwnKernelManager,
             progress_bar={"desc": notebook.stem} if progress else False,
             # The kernel's own log would go to our standard error; failures come back as outputs.
             extra_arguments=["--log-level=CRITICAL"],
@@ -110,6 +133,11 @@ def execute(
         more = f" (and {len(hidden) - 1} more)" if len(hidden) > 1 else ""
         raise NotebookError(f"{notebook.stem}: hidden in an output: {hidden[0]}{more}")
     return executed
+
+
+def _literal(path: Path) -> str:
+    """The path for papermill, which formats the ones it is given: braces stand for themselves."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def hidden_errors(executed: NotebookNode) -> list[str]:

@@ -108,8 +108,8 @@ def test_report_gives_its_runs_to_notebook_04(workplace):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"parameters": {}}')
         (folder / "metrics.json").write_text("{}")
-    check = "assert (runs, runs_dir) == ('a,b', 'results')"
-    names = "runs: str = 'demo'\nruns_dir: str = 'runs'"
+    check = "assert (runs, runs_dir) == (['a', 'b'], 'results')"
+    names = "runs: list = None\nruns_dir: str = 'runs'"
     write(workplace / "notebooks" / "04_report.ipynb", check, parameters=names)
     assert cli.main(["report", "a", "b", "--runs-dir", "results"]) == 0
     assert (workplace / "reports/a-b/04_report.ipynb").exists()

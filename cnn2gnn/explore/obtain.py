@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.names import run_name
 from cnn2gnn.runs import Run
 
 
@@ -15,7 +16,11 @@ def obtain_run(name: str, runs_dir: str | Path = "runs") -> Run:
 
     One that does not exist is made with the default parameters; one that was stopped is finished
     with its own.
+
+    Raises:
+        ConfigError: no run may be called so.
     """
+    name = run_name(name)
     folder = Path(runs_dir) / name
     if (folder / "metrics.json").exists():
         return Run.open(folder)

@@ -1,0 +1,141 @@
+"""The options of the command line: the fields of the dataclasses in `config`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn, get_type_hints
+
+from cnn2gnn.config import Config, DataConfig, RuntimeConfig
+from cnn2gnn.values import base_type, described
+
+RUN_EXAMPLES = """\
+examples:
+  cnn2gnn run
+      the embedded digits, two minutes on two CPU cores
+  cnn2gnn run --dataset fashion-mnist --download --run fashion --teacher resnet56
+      what is not there is downloaded only when you say so
+  cnn2gnn run --dataset folder:photos --image-size 64 --run photos --k 10 --seed 1
+      your own images, one subfolder a class
+  cnn2gnn run --dataset cifar100 --run paper --scope batch --notebooks 01,02
+      the paper's reading of the graph, without explorer and report
+
+The same parameters in a notebook: change its cell `parameters`, or
+  papermill notebooks/02_distill.ipynb -p dataset cifar100 -p k 10
+A run that was stopped continues when it is started again with the same parameters.
+"""
+DATA_EXAMPLES = """\
+examples:
+  cnn2gnn data digits
+  cnn2gnn data folder:photos --image-size 64 --out photos.png
+  cnn2gnn data 'parquet:photos/*.parquet' --label-column species
+"""
+REPORT_EXAMPLES = """\
+examples:
+  cnn2gnn report demo
+  cnn2gnn report seed-0 seed-1 seed-2
+      one comparison, mean and standard deviation over the seeds
+"""
+NOTEBOOKS_EXAMPLES = """\
+What lies in the folder already is kept, and said so where it differs.
+"""
+LAB_EXAMPLES = """\
+Runs and reports lie below the folder in which you start it, as those of `cnn2gnn run`.
+
+examples:
+  cnn2gnn lab
+  cnn2gnn lab mine --no-browser --port=8889
+      other options are JupyterLab's
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f"cnn2gnn: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> Parser:
+    """Return the parser of the command line.
+
+    Args:
+        commands: the functions `run`, `data`, `report`, `notebooks` and `lab` by their names;
+            their docstrings are the help, and the chosen one is `options.command`.
+    """
+    parser = Parser(
+        prog="cnn2gnn",
+        allow_abbrev=False,
+        description="Distil a large CNN into a small graph neural network that shows its graph.",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, usage: str, examples: str) -> argparse.ArgumentParser:
+        added = subparsers.add_parser(
+            name,
+            usage=f"cnn2gnn {name} {usage}",
+            help=commands[name].__doc__,
+            description=commands[name].__doc__,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        added.set_defaults(command=commands[name])
+        return added
+
+    running = command("run", "[--dataset NAME] [--run NAME] [--PARAMETER VALUE ...]", RUN_EXAMPLES)
+    running.add_argument(
+        "--notebooks",
+        help="numbers or names, in order (default: 01,02,03,04; without 03 for --graph none)",
+    )
+    for group in get_type_hints(Config).values():
+        _add_options(running, group)
+
+    showing = command("data", "NAME [--out FILE] [--PARAMETER VALUE ...]", DATA_EXAMPLES)
+    showing.add_argument("dataset", metavar="NAME", help=_help(fields(DataConfig)[0]))
+    showing.add_argument(
+        "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
+    )
+    _add_options(showing, DataConfig, without=("dataset", "augmentation"))
+
+    reporting = command("report", "RUN [RUN ...] [--runs-dir FOLDER]", REPORT_EXAMPLES)
+    reporting.add_argument("runs", metavar="RUN", nargs="+", help="name of a run")
+    reporting.add_argument(
+        "--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs"
+    )
+
+    writing = command("notebooks", "FOLDER", NOTEBOOKS_EXAMPLES)
+    writing.add_argument("folder", metavar="FOLDER", help="where they are written")
+
+    opening = command("lab", "[FOLDER] [--OPTION=VALUE ...]", LAB_EXAMPLES)
+    opening.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        default="notebooks",
+        help="where they lie, or are written (default: %(default)s)",
+    )
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, group: type, without: Sequence[str] = ()) -> None:
+    """Add an option for each field; what is not given is left to the notebook's own value."""
+    section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
+    types = get_type_hints(group)
+    for item in fields(group):
+        if item.name in without:
+            continue
+        kind = base_type(types[item.name])
+        how: dict[str, Any] = {"type": kind, "metavar": kind.__name__.upper()}
+        if kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        flag = "--" + item.name.replace("_", "-")
+        section.add_argument(
+            flag, dest=item.name, default=argparse.SUPPRESS, help=_help(item), **how
+        )
+
+
+def _help(item: Any) -> str:
+    return described(item, default=True).replace("%", "%%")

@@ -1,0 +1,52 @@
+"""What a parameter may be: of its type, in its range, or one clear error."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, Field
+from typing import Any, Union, get_args, get_origin
+
+
+class ConfigError(ValueError):
+    """A parameter that does not exist or whose value is not allowed."""
+
+
+def checked(item: Field[Any], type_: Any, value: Any) -> Any:
+    """Return `value` in the type of the configuration's field.
+
+    Raises:
+        ConfigError: it has another type, or is not among what the field allows.
+    """
+    meta, base = item.metadata, base_type(type_)
+    if value is None and type_ is not base:
+        return None
+    if base is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not base or value != value:
+        raise ConfigError(f"{item.name}={value!r} must be of type {base.__name__}")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        raise ConfigError(f"{item.name}={value!r} must be one of {', '.join(meta['choices'])}")
+    low, high = meta["minimum"], meta["maximum"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ConfigError(f"{item.name}={value!r} must be {limits}")
+    return value
+
+
+def base_type(type_: Any) -> type:
+    """Return `int` of `int` and of `int | None`."""
+    if get_origin(type_) in (Union, types.UnionType):
+        return next(t for t in get_args(type_) if t is not type(None))
+    return type_
+
+
+def described(item: Field[Any], *, default: bool = False) -> str:
+    """Say what a field of the configuration means, what it allows and what it is by default.
+
+    Names that have been registered since are among what it allows.
+    """
+    choices = item.metadata["choices"]
+    notes = [f"one of {', '.join(filter(None, choices))}"] if choices else []
+    if default and item.default is not MISSING and item.default is not None:
+        notes.append(f"default: {item.default}")
+    return item.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "SparseGraph",
         ],
         "models.teacher": ["Teacher"],
+        "predictor": ["Predictor"],
         "report": ["Report"],
         "runs": ["load_run"],
     },

@@ -29,9 +29,9 @@ class DataError(ValueError):
 
 
 class Item(NamedTuple):
-    """One image still encoded: a file, its bytes, or pixels (H, W[, 3]); and whence it came."""
+    """One image: a file, its bytes, one of Pillow's, or pixels (H, W[, 3]); and whence it came."""
 
-    content: Path | bytes | np.ndarray
+    content: Path | bytes | np.ndarray | Image.Image
     origin: str
 
 
@@ -89,6 +89,8 @@ def _open(item: Item) -> Image.Image:
     try:
         if isinstance(item.content, np.ndarray):
             return Image.fromarray(item.content)
+        if isinstance(item.content, Image.Image):
+            return item.content.copy()  # what is done to it is not done to the caller's
         # The bytes are read at once: a lazily read file would stay open.
         content = item.content.read_bytes() if isinstance(item.content, Path) else item.content
         return Image.open(io.BytesIO(content), formats=FORMATS)

@@ -121,6 +121,7 @@ class Session:
         batch_size = figures["batch"]["batch_size"]
         metrics = {
             "dataset": test.name,
+            "classes": test.classes,
             "seed": run.config.runtime.seed,
             "protocol": "test split, last epoch, nothing chosen on test",
             "images": {name: len(part) for name, part in self.splits._asdict().items()},

@@ -82,7 +82,7 @@ class Bank:
     @property
     def megabytes(self) -> float:
         """Size in MB (10⁶ bytes) as saved."""
-        return sum(t.nbytes for t in self._saved().values()) / 1e6
+        return sum(t.nbytes for t in self.tensors.values()) / 1e6
 
     def to(self, device: torch.device | str) -> Bank:
         """Return the bank on another device."""
@@ -90,8 +90,8 @@ class Bank:
         return replace(self, **tensors)
 
     def save(self, path: str | Path) -> None:
-        """Write the bank to a safetensors file, atomically. Keys are not written: they follow."""
-        save_tensors(path, self._saved())
+        """Write the bank to a safetensors file, atomically."""
+        save_tensors(path, self.tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Bank:
@@ -101,16 +101,26 @@ class Bank:
             FileNotFoundError: there is no such file.
             BrokenFileError: the file is damaged or not a bank.
         """
-        tensors, _ = load_tensors(path)
+        return cls.restore(load_tensors(path)[0], path)
+
+    @classmethod
+    def restore(cls, tensors: dict[str, Tensor], source: str | Path) -> Bank:
+        """Return the bank of these `tensors`; errors name `source`.
+
+        Raises:
+            BrokenFileError: they are not those of a bank.
+        """
         try:
             keys = tensors.get("pixels")
             if keys is None:
                 keys = (tensors["features"] - tensors["mean"]) @ tensors["whitening"]
             return cls(**tensors, keys=keys)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise BrokenFileError(f"{path} is not a bank: {error}") from error
+            raise BrokenFileError(f"{source} is not a bank: {error}") from error
 
-    def _saved(self) -> dict[str, Tensor]:
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What `restore` takes. Keys are not among them: they follow."""
         return {name: t for name, t in vars(self).items() if name != "keys" and t is not None}
 
 

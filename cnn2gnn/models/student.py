@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,28 +17,9 @@ from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.search import nearest
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.layers import Gate, Head, Normalise, gate_numbers
+from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.registry import LEARNERS, STEMS
-
-
-class StudentOutput(NamedTuple):
-    """What one forward pass gives for B nodes.
-
-    Attributes:
-        logits: the prediction `(B, C)`.
-        base_logits: what the student says without neighbours `(B, C)`.
-        gate: trust in the neighbours, in [0, 1], `(B,)`; None without neighbours.
-        features: z `(B, d)`.
-        graph: the learned graph; None without neighbours.
-        pixels: raw pixels `(B, p)` in [0, 1], only for a graph that is fixed in pixel space.
-    """
-
-    logits: Tensor
-    base_logits: Tensor
-    gate: Tensor | None
-    features: Tensor
-    graph: SparseGraph | None
-    pixels: Tensor | None = None
 
 
 class Student(nn.Module):
@@ -71,7 +53,7 @@ class Student(nn.Module):
         learner: GraphLearner | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.own = config, _kinds(stem, learner)
         self.shape = {"channels": channels, "size": size, "classes": classes}
         self.normalise = Normalise(mean, std)
         self.stem = STEMS[config.stem](channels, size) if stem is None else stem
@@ -232,30 +214,63 @@ class Student(nn.Module):
         base_logits = torch.cat([self.base(part) for part in parts])  # (M, C)
         return Bank.build(features, labels.to(device), base_logits, self.pixels(images.to(device)))
 
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """All but the weights, as JSON takes it; `restore` builds the student from both."""
+        mean, std = (getattr(self.normalise, name).flatten().tolist() for name in ("mean", "std"))
+        config = asdict(self.config)
+        return {"config": config, **self.shape, "mean": mean, "std": std, "own": self.own}
+
     def save(self, path: str | Path) -> None:
         """Write weights and architecture to one safetensors file, atomically."""
-        mean, std = (getattr(self.normalise, name).flatten().tolist() for name in ("mean", "std"))
-        architecture = {"config": asdict(self.config), **self.shape, "mean": mean, "std": std}
-        save_tensors(path, self.state_dict(), architecture)
+        save_tensors(path, self.state_dict(), self.architecture)
 
     @classmethod
     def load(
         cls, path: str | Path, stem: nn.Module | None = None, learner: GraphLearner | None = None
     ) -> Student:
-        """Read a student, in evaluation mode.
-
-        Args:
-            stem, learner: those of your own that it was made with.
+        """Read a student, in evaluation mode. Arguments and errors as in `restore`.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or its weights do not fit its architecture.
         """
-        tensors, architecture = load_tensors(path)
+        return cls.restore(*load_tensors(path), path, stem, learner)
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: Mapping[str, Tensor],
+        architecture: Any,
+        source: str | Path,
+        stem: nn.Module | None = None,
+        learner: GraphLearner | None = None,
+    ) -> Student:
+        """Return the student of these weights, in evaluation mode.
+
+        Args:
+            source: what errors call it.
+            stem, learner: those of your own that it was made with.
+
+        Raises:
+            ValueError: what is given is damaged, is no student's or does not fit together.
+        """
         try:
-            config = StudentConfig(**architecture.pop("config"))
-            student = cls(config, **architecture, stem=copy.deepcopy(stem), learner=learner)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} holds no student: {error}") from error
-        load_state(student, tensors, path)
+            shape = dict(architecture)
+            made_with, given = shape.pop("own"), _kinds(stem, learner)
+            config = StudentConfig(**shape.pop("config"))
+            student = cls(config, **shape, stem=copy.deepcopy(stem), learner=learner)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{source} holds no student: {error}") from error
+        if given != made_with:
+            raise ValueError(
+                f"{source} was made with parts of your own {made_with or 'of no kind'}, "
+                f"given are {given or 'none'}: hand over the same"
+            )
+        load_state(student, tensors, source)
         return student.eval()
+
+
+def _kinds(stem: nn.Module | None, learner: GraphLearner | None) -> dict[str, str]:
+    """The classes of the parts that are the user's own."""
+    parts = {"stem": stem, "graph": learner}
+    return {name: type(part).__qualname__ for name, part in parts.items() if part is not None}

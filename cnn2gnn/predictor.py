@@ -1,0 +1,193 @@
+"""A trained student to be used: student, bank and class names in one object and in one file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnn2gnn.data.coerce import Images, as_images
+from cnn2gnn.evaluation.protocols import inductive, no_graph
+from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.graph import GraphLearner
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.runs import Run, load_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1  # of the saved file
+
+
+class Predictor:
+    """Classifies images, and says which training images speak for the answer.
+
+    Protocol `inductive`: each image by itself against the frozen bank, in scope `batch` as well
+    (there the bank lends its features). So no image changes another's prediction; only the draws
+    of `graph="random"` depend on an image's place. A training image finds itself in the bank.
+
+    Images may be given as `cnn2gnn.data.coerce` says: uint8 `(N, C, H, W)` or `(N, H, W, C)`,
+    floats in [0, 1], images of Pillow's, paths, and lists of them. No image at all is an error.
+
+    Args:
+        student: trained; it is put into evaluation mode.
+        bank: of its training images; None for a student without graph.
+        classes: names, in the order of the labels.
+
+    Raises:
+        ValueError: the three do not belong together.
+    """
+
+    def __init__(self, student: Student, bank: Bank | None, classes: Sequence[str]) -> None:
+        self.student, self.bank, self.classes = student.eval(), bank, tuple(classes)
+        self._check()
+
+    @classmethod
+    def load(
+        cls,
+        source: Run | str | Path,
+        runs_dir: str | Path = "runs",
+        *,
+        stem: nn.Module | None = None,
+        graph: GraphLearner | None = None,
+    ) -> Predictor:
+        """Return the predictor of a finished run, or one that was saved; on the CPU.
+
+        Args:
+            source: a run, its folder, its name in `runs_dir`, or a file written by `save`.
+            stem, graph: those of your own that the student was made with; a file holds no code. A
+                run that was loaded by you has them.
+
+        Raises:
+            FileNotFoundError: there is neither such a file nor such a run, or it has not finished.
+            ValueError: the file is damaged or holds something else, or parts of your own are
+                missing.
+        """
+        if not isinstance(source, Run):
+            if Path(source).is_file():
+                return cls._restore(Path(source), stem, graph)
+            source = load_run(source, runs_dir, stem=stem, graph=graph)
+        classes = source.metrics()["classes"]  # complains where the run has not finished
+        student = source.load_student()
+        bank = None if student.scope == "none" else source.load_bank()
+        return cls(student, bank, classes)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that `load` needs to one safetensors file, atomically; no run, no data."""
+        if Path(path).is_dir():
+            raise ValueError(f"path={str(path)!r} is a folder: name a file")
+        parts = {"student": self.student.state_dict()}
+        if self.bank is not None:
+            parts["bank"] = self.bank.tensors
+        tensors = {f"{part}.{name}": t for part, held in parts.items() for name, t in held.items()}
+        facts = {"student": self.student.architecture, "classes": self.classes}
+        save_tensors(path, tensors, {"predictor": FORMAT, **facts})
+
+    @property
+    def device(self) -> torch.device:
+        """Where it predicts."""
+        return next(self.student.parameters()).device
+
+    def to(self, device: torch.device | str) -> Predictor:
+        """Move it to another device, and return it."""
+        self.student.to(device)
+        self.bank = None if self.bank is None else self.bank.to(device)
+        return self
+
+    def predict(self, images: Images) -> np.ndarray:
+        """Return the names of the predicted classes, an array of str `(N,)`."""
+        return np.array(self.classes)[self.predict_proba(images).argmax(1)]
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Return the probabilities of the classes, float32 `(N, C)`; rows sum to 1."""
+        return self._nodes(images).logits.float().softmax(1).cpu().numpy()
+
+    def neighbours(self, images: Images) -> pd.DataFrame:
+        """Return why: the k bank nodes that each image looks at, one a line.
+
+        Columns: image, its place in `images`; rank, from 1, the nearest first; node, its row in the
+        bank, which is its place among the training images; label, its class; weight, its share in
+        the evidence, in [0, 1], those of an image sum to 1; distance, squared, between keys, NaN
+        where the graph does not go by distance.
+
+        Raises:
+            ValueError: the student has no graph.
+        """
+        import pandas as pd
+
+        if self.bank is None:
+            raise ValueError("this student has no graph (graph='none'): no image has neighbours")
+        graph = self._nodes(images).graph
+        assert graph is not None
+        count, k = graph.neighbours.shape
+        names = np.array([*self.classes, None], dtype=object)  # label −1, unlabelled, is the last
+        distances = graph.weights.new_full((count, k), torch.nan)
+        columns = {
+            "node": graph.neighbours,
+            "label": self.bank.labels[graph.neighbours],
+            "weight": graph.weights,
+            "distance": distances if graph.distances is None else graph.distances,
+        }
+        flat: dict[str, Any] = {name: t.flatten().cpu().numpy() for name, t in columns.items()}
+        flat["label"] = names[flat["label"]]
+        places = {"image": np.arange(count).repeat(k), "rank": np.tile(np.arange(1, k + 1), count)}
+        return pd.DataFrame(places | flat)
+
+    def __repr__(self) -> str:
+        shape, bank = self.student.shape, self.bank
+        return (
+            f"Predictor({shape['classes']} classes, images of {shape['channels']}×{shape['size']}"
+            f"×{shape['size']}, {'no bank' if bank is None else f'bank of {len(bank):,}'}, "
+            f"{self.device})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled on the CPU, so that it opens where there is no GPU."""
+        state = vars(self).copy()
+        state["student"] = copy.deepcopy(self.student).cpu()
+        state["bank"] = None if self.bank is None else self.bank.to("cpu")
+        return state
+
+    def _nodes(self, images: Images) -> StudentOutput:
+        shape = self.student.shape
+        pixels = as_images(images, channels=shape["channels"], size=shape["size"])
+        return inductive(self.student, no_graph(self.student, pixels), self.bank)
+
+    @classmethod
+    def _restore(cls, path: Path, stem: Any, graph: Any) -> Predictor:
+        tensors, facts = load_tensors(path)
+        if not isinstance(facts, dict) or facts.get("predictor") != FORMAT:
+            raise BrokenFileError(f"{path} holds no predictor: write one by Predictor.save")
+        parts: dict[str, dict[str, Any]] = {"student": {}, "bank": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        student = Student.restore(parts["student"], facts["student"], path, stem, graph)
+        bank = Bank.restore(parts["bank"], path) if parts["bank"] else None
+        return cls(student, bank, facts["classes"])
+
+    def _check(self) -> None:
+        student, bank, known = self.student, self.bank, self.student.shape["classes"]
+        if len(self.classes) != known:
+            raise ValueError(f"classes: {len(self.classes)} names for a student of {known} classes")
+        if (bank is None) != (student.scope == "none"):
+            raise ValueError(
+                "bank: a student without graph takes none"
+                if bank is not None
+                else f"bank: a student of scope {student.scope!r} needs the one it was trained with"
+            )
+        if bank is None:
+            return
+        width = student.head.layer1.self_term.in_features
+        found, needed = (bank.features.shape[1], bank.residuals.shape[1]), (width, known)
+        if found != needed:
+            raise ValueError(
+                f"bank: (features, classes) are {found}, the student's {needed}: they do not "
+                "belong together"
+            )

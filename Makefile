@@ -23,7 +23,7 @@ test: $(VENV)/.installed-test ## install, lint, check types, run every notebook 
 	$(BIN)/python -m pytest
 
 lab: $(VENV)/.installed ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/cnn2gnn lab notebooks
 
 bench: $(VENV)/.installed ## measure speed and memory against the plain ways of doing it
 	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -106,7 +106,7 @@ def test_report_gives_its_runs_to_notebook_04(workplace):
     for name in ("a", "b"):
         folder = workplace / "results" / name
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text('{"parameters": {}}')
+        (folder / "config.json").write_text('{"parameters": {}, "own": {}}')
         (folder / "metrics.json").write_text("{}")
     check = "assert (runs, runs_dir) == (['a', 'b'], 'results')"
     names = "runs: list = None\nruns_dir: str = 'runs'"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import sys
 from pathlib import Path
 
 import nbformat
@@ -102,3 +104,33 @@ def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
     defaults = {name: ast.literal_eval(entry["default"]) for name, entry in seen.items()}
     known = Config().parameters()
     Config.from_parameters({n: v for n, v in defaults.items() if n in known})
+
+
+def test_braces_in_paths_stand_for_themselves(tmp_path):
+    folder = tmp_path / "{run} {0}"
+    folder.mkdir()
+    notebook = write(folder / "a{b.ipynb", "assert epochs == 7")
+    notebooks.execute(notebook, {"epochs": 7}, folder / "{epochs}" / "out}.ipynb")
+    assert (folder / "{epochs}" / "out}.ipynb").is_file()
+
+
+@pytest.mark.parametrize("variable", ["JUPYTER_PATH", "JUPYTER_DATA_DIR"])
+def test_the_kernel_is_this_python_whatever_kernelspec_comes_first(tmp_path, monkeypatch, variable):
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    other = {"argv": ["/no/such/python"], "display_name": "other", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(other))
+    monkeypatch.setenv(variable, str(tmp_path / "jupyter"))
+    check = f"import sys\nassert sys.executable == {sys.executable!r}, sys.executable"
+    notebooks.execute(write(tmp_path / "n.ipynb", check))
+
+
+def test_notebooks_are_handed_out_and_none_is_written_over(tmp_path):
+    first = notebooks.copy(tmp_path / "mine")
+    assert [path.name for path in first] == [path.name for path in PACKAGED]
+    assert all(first.values())
+    changed = tmp_path / "mine" / "02_distill.ipynb"
+    changed.write_text("mine")
+    again = notebooks.copy(tmp_path / "mine")
+    assert [path for path, same in again.items() if not same] == [changed]
+    assert changed.read_text() == "mine"

@@ -11,6 +11,19 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).float().mean().item()
 
 
+def beats_guessing(share: float, labels: Tensor) -> bool:
+    """Whether an accuracy is more than luck, with however many classes and images.
+
+    It is if it lies three standard errors above the share of the most frequent class, which whoever
+    always says that class gets right.
+
+    Args:
+        share: accuracy, in [0, 1]; labels: `(N,)`.
+    """
+    guessed = labels.bincount().max().item() / len(labels)
+    return share > guessed + 3 * (guessed * (1 - guessed) / len(labels)) ** 0.5
+
+
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Σ_b |B_b|/N · |accuracy(B_b) − confidence(B_b)| over equal-width bins (Guo et al. 2017).
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import networkx
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
 if TYPE_CHECKING:
+    import networkx
+
     from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -59,6 +60,8 @@ def to_networkx(
     images = list(range(graph.num_sources))
     if graph.sources is not None:
         images += range(len(graph))
+    import networkx
+
     result = networkx.DiGraph()
     result.add_nodes_from((node, {"image": image}) for node, image in enumerate(images))
     rows, columns, weights = _edges(graph)
@@ -95,6 +98,8 @@ def ego(graph: SparseGraph, node: int, hops: int = 1) -> networkx.DiGraph:
             break
         seen |= frontier
     nodes = sorted(seen)
+    import networkx
+
     inside = networkx.from_scipy_sparse_array(
         adjacency[nodes][:, nodes], create_using=networkx.DiGraph
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from networkx import DiGraph
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.graph import conversions
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds what a forward pass returns

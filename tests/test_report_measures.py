@@ -70,8 +70,8 @@ class TestAccuracyTable:
 
 class TestMeasures:
     def test_images_with_near_copies_are_left_out_and_the_gain_is_that_of_the_rest(self, results):
-        table = near_copies(results)
         splits, tensors = results.splits, results.tensors
+        table = near_copies(splits, tensors["logits"], tensors["base_logits"])
         tests, bank = (x.images.flatten(1).double() / 255 for x in (splits.test, splits.train))
         distances = torch.cdist(tests, bank).amin(1)  # digits are 8x8 as they are
         cut = distances.sort().values[round(0.1 * len(tests))]

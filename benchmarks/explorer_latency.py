@@ -43,7 +43,7 @@ def random_nodes(test: int, bank: int, classes: int, folder: str) -> RunNodes:
         images(10, classes, generator),
         images(test, classes, generator),
     )
-    run = Run.create(Config.from_parameters({"run": "latency", "runs_dir": folder}))
+    run = Run.create(Config.from_parameters({"run": "latency", "runs_dir": folder}), splits)
     student = Student(
         run.config.student, channels=3, size=32, classes=classes, mean=[0.5] * 3, std=[0.25] * 3
     )

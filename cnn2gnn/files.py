@@ -6,8 +6,11 @@ import glob
 import hashlib
 import json
 import os
+import platform
+import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+# A file that another machine has not touched for so long is nobody's.
+ABANDONED_SECONDS = 7 * 24 * 3600
+
 
 class BrokenFileError(ValueError):
     """A file that is truncated, damaged or of another kind."""
@@ -24,25 +30,59 @@ class BrokenFileError(ValueError):
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` only if the block succeeds."""
+    """Yield a temporary path beside `path`; it replaces `path` only if the block succeeds.
+
+    After it, the new content is on the disk, not only in the system's memory.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    writer = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{_short(path.name)}.{writer}")
     try:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode  # as the umask wants it
         yield temporary
-        temporary.chmod(0o644)  # safetensors keeps its files to their owner
+        temporary.chmod(mode)  # safetensors keeps its files to their owner
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)  # the new name too
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is put behind it: file systems allow 255 bytes."""
+    return os.fsdecode(os.fsencode(name)[:120])
+
+
 def _sweep(path: Path) -> None:
-    """Remove what processes that were killed while they wrote `path` have left behind."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        writer = left.suffix[1:]
-        if writer.isdecimal() and not psutil.pid_exists(int(writer)):
-            left.unlink(missing_ok=True)
+    """Remove what writers of `path` that were killed have left behind.
+
+    On a shared volume, a process of another machine may be writing: its number says nothing here,
+    so that only the age of its file counts.
+    """
+    for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*-*-*"):
+        host, _, writer = left.name.rpartition("-")[0].rpartition("-")
+        if not writer.isdecimal():
+            continue
+        with suppress(FileNotFoundError):  # its writer was faster
+            ours = host.endswith(f".{platform.node()}")
+            dead = ours and not psutil.pid_exists(int(writer))
+            old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
+            if dead or (old and not ours):
+                left.unlink()
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:

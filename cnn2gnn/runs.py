@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import subprocess
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-import cnn2gnn
+from cnn2gnn import manifest
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
-from cnn2gnn.files import load_tensors, replacing, write_json
+from cnn2gnn.data.augmentation import VERSION as AUGMENTATION_VERSION
+from cnn2gnn.files import load_tensors, replacing
+from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.own import Own
 
 if TYPE_CHECKING:
     from cnn2gnn.models.bank import Bank
     from cnn2gnn.models.student import Student
-
-# Parameters that may change between two starts of the same run: they do not change its results.
-_FREE = ("runs_dir", "device", "devices", "num_nodes", "data_dir", "download")
 
 
 class RunLockedError(RuntimeError):
@@ -44,7 +39,7 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs", **own: Any) -> Run:
         ValueError: an object is another one than the run was made with.
     """
     named = Path(runs_dir) / run
-    return Run.open(named if (named / "config.json").is_file() else run, Own(**own))
+    return Run.open(named if (named / manifest.FILE).is_file() else run, Own(**own))
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -65,37 +60,37 @@ class Run:
     """One run's folder, `runs/<run>/`. Create it with `Run.create`, read it with `Run.open`.
 
     Args:
+        manifest: what it was made from.
         own: objects of the user's own that are at hand.
-        made_with: fingerprints of those that the run was made with, by name.
     """
 
-    def __init__(
-        self, folder: Path, config: Config, own: Own | None = None, made_with: Any = None
-    ) -> None:
-        self.folder, self.config, self.own = folder, config, own or Own()
-        self.made_with: dict[str, str] = made_with or {}
+    def __init__(self, folder: Path, manifest: dict[str, Any], own: Own | None = None) -> None:
+        self.folder, self.manifest, self.own = folder, manifest, own or Own()
+        self.config = Config.from_parameters(manifest["parameters"])
+        self._splits: Splits | None = None
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """Fingerprints of the objects of the user's own that the run was made with, by name."""
+        return self.manifest["own"]
 
     @classmethod
-    def create(cls, config: Config, own: Own | None = None) -> Run:
-        """Return the run of this configuration, new or begun earlier with the same parameters.
+    def create(cls, config: Config, splits: Splits, own: Own | None = None) -> Run:
+        """Return the run of this configuration and data, new or begun earlier with the same.
 
         Raises:
-            ConfigError: a run of this name exists with other parameters or objects; nothing is
-                touched.
+            ConfigError, DataError: a run of this name exists with other parameters, objects,
+                precision or images; nothing is touched.
         """
-        own = own or Own()
-        folder, made_with = Path(config.runtime.runs_dir) / config.runtime.run, own.fingerprints()
-        run = cls(folder, config, own, made_with)
-        path = run.folder / "config.json"
-        if path.exists():
-            before = json.loads(path.read_text())
-            run._refuse_other(
-                {**before["parameters"], **_named("own", before["own"])},
-                {**config.parameters(), **_named("own", made_with)},
-            )
-        else:
-            asked = {"parameters": config.parameters(), "own": made_with}
-            write_json(path, {**asked, **environment()})
+        folder, own = Path(config.runtime.runs_dir) / config.runtime.run, own or Own()
+        content = manifest.make(config, splits, own)
+        if (folder / manifest.FILE).exists():
+            before = manifest.read(folder)
+            manifest.compare(before, content, folder)
+            # what may differ is today's; what a stage was made by is kept with the stage
+            content = content | {name: before[name] for name in ("teacher", "stages")}
+        run = cls(folder, content, own)
+        run._splits = splits
         return run
 
     @classmethod
@@ -107,16 +102,36 @@ class Run:
 
         Raises:
             FileNotFoundError: there is no run in this folder.
-            ValueError: an object is another one than the run was made with.
+            ValueError: its manifest is damaged, or an object is another one than it was made with.
         """
-        path = Path(folder) / "config.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no run in {folder}: {path} is missing")
-        content = json.loads(path.read_text())
-        config = Config.from_parameters(content["parameters"])
-        own = own or Own()
+        content, own = manifest.read(Path(folder)), own or Own()
         own.check(content["own"], Path(folder).name)
-        return cls(Path(folder), config, own, content["own"])
+        return cls(Path(folder), content, own)
+
+    def bind_teacher(self, fingerprint: str) -> None:
+        """Remember the teacher of this run.
+
+        Raises:
+            ConfigError: it has learned from another one; both are named.
+        """
+        before = self.manifest["teacher"]
+        if before not in (None, fingerprint):
+            raise ConfigError(
+                f"run {self.folder.name!r} was taught by teacher {before}, this one is "
+                f"{fingerprint}; choose another run name or delete {self.folder}"
+            )
+        self.manifest["teacher"] = fingerprint
+        self.save()
+
+    def stage_done(self, stage: str) -> None:
+        """Remember by what code and where a stage was made."""
+        made_by = manifest.environment() | {"hardware": self.manifest["hardware"]}
+        self.manifest["stages"][stage] = made_by
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest; whoever writes holds the lock."""
+        manifest.write(self.folder, self.manifest)
 
     def lock(self) -> None:
         """Hold the run for this process, until it ends.
@@ -134,8 +149,18 @@ class Run:
             ) from None
 
     def load_splits(self) -> Splits:
-        """Return the data of the run: your own, or the configured data set."""
-        return self._own("data") or load_splits(self.config.data)
+        """Return the data of the run: your own, or the configured data set.
+
+        Raises:
+            DataError: they are no longer those that the run was made with.
+        """
+        if self._splits is None:
+            splits = self._own("data") or load_splits(self.config.data)
+            manifest.check_data(
+                self.manifest["data"], manifest.data_facts(splits), self.folder.name
+            )
+            self._splits = splits
+        return self._splits
 
     def load_student(self) -> Student:
         """Return the trained student in evaluation mode."""
@@ -153,6 +178,14 @@ class Run:
     def load_nodes(self) -> dict[str, Tensor]:
         """Return the test images as nodes (protocol inductive): see `evaluation.nodes`."""
         return load_tensors(self.folder / "nodes.safetensors")[0]
+
+    @property
+    def teacher_path(self) -> Path:
+        """Where the configured teacher lies, beside this run wherever that is now."""
+        folder = teacher_folder(
+            self.config, self.load_splits(), self.manifest["hardware"]["precision"]
+        )
+        return self.folder.parent / "teachers" / folder.name / "teacher.safetensors"
 
     def metrics(self) -> dict[str, Any]:
         """Return the final figures, `metrics.json`."""
@@ -177,18 +210,6 @@ class Run:
 
     def _own(self, name: str) -> Any:
         return self.own.needed(name, self.made_with, self.folder.name)
-
-    def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        changed = [
-            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-            for name in sorted({*before, *now} - {*_FREE})
-            if before.get(name) != now.get(name)
-        ]
-        if changed:
-            raise ConfigError(
-                f"run {self.config.runtime.run!r} exists with other parameters "
-                f"({'; '.join(changed)}); choose another run name or delete {self.folder}"
-            )
 
 
 class EpochLog:
@@ -217,48 +238,23 @@ class EpochLog:
         return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def teacher_folder(config: Config, splits: Splits) -> Path:
-    """Where this teacher lies: named by the hash of its data and configuration."""
-    return Path(config.runtime.runs_dir) / "teachers" / _key(config, splits)
+def teacher_folder(config: Config, splits: Splits, precision: str | None = None) -> Path:
+    """Where this teacher lies: named by the hash of its data, configuration and precision.
+
+    Args:
+        precision: in which it was trained; None: what the configuration amounts to here.
+    """
+    precision = precision or resolved_hardware(config.runtime)["precision"]
+    return Path(config.runtime.runs_dir) / "teachers" / _key(config, splits, precision)
 
 
-def _key(config: Config, splits: Splits) -> str:
+def _key(config: Config, splits: Splits, precision: str) -> str:
     content = [
         asdict(config.teacher),
         config.data.augmentation_name,
+        AUGMENTATION_VERSION,
+        precision,
         splits.train.fingerprint,
         splits.validation.fingerprint,
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _named(prefix: str, content: dict[str, str]) -> dict[str, str]:
-    return {f"{prefix} {name}": value for name, value in content.items()}
-
-
-def environment() -> dict[str, Any]:
-    """Return what a result depends on besides the parameters: versions, commit, machine."""
-    packages = ("torch", "torchvision", "numpy", "lightning-fabric")
-    return {
-        "versions": {
-            "cnn2gnn": cnn2gnn.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in packages},
-        },
-        "git_commit": _git_commit(),
-        "machine": {
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-    }
-
-
-def _git_commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        where = Path(__file__).parent
-        found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()

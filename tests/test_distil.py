@@ -30,7 +30,7 @@ from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.files import load_tensors
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.own import Own
-from cnn2gnn.runs import Run, load_run
+from cnn2gnn.runs import Run, load_run, load_splits
 
 SCRIPT = """
 import json, sys
@@ -154,7 +154,7 @@ def test_kill_9_in_mid_epoch_ends_with_the_same_bits(
 
 def test_a_second_process_on_a_run_is_told(tmp_path: Path) -> None:
     config = tiny(tmp_path, run="busy")
-    run = Run.create(config)
+    run = Run.create(config, load_splits(config.data))
     run.lock()  # held as long as `run` lives
     second = start(config)
     _, said = second.communicate(timeout=120)

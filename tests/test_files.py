@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -62,12 +63,40 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    ours, dead = (tmp_path / f".a.json.{pid}" for pid in (os.getppid(), ended.pid))
-    other = tmp_path / f".b.json.{ended.pid}"
-    for path in (ours, dead, other):
+    here, there = platform.node(), "another-host"
+    ours, dead, other, elsewhere, abandoned = (
+        tmp_path / name
+        for name in (
+            f".a.json.{here}-{os.getppid()}-00",
+            f".a.json.{here}-{ended.pid}-00",
+            f".b.json.{here}-{ended.pid}-00",
+            f".a.json.{there}-{ended.pid}-00",  # its number says nothing on this machine
+            f".a.json.{there}-{ended.pid}-01",
+        )
+    )
+    for path in (ours, dead, other, elsewhere, abandoned):
         path.write_text("half of the n")
+    os.utime(abandoned, (0, 0))
     write_json(tmp_path / "a.json", {"new": 1})
-    assert {path.name for path in tmp_path.iterdir()} == {"a.json", ours.name, other.name}
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.json", ours.name, other.name, elsewhere.name}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_are_as_readable_as_the_umask_says(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        save_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(1)})
+    finally:
+        os.umask(before)
+    for name in ("a.json", "a.safetensors"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_long_name_is_written(tmp_path: Path) -> None:
+    write_json(tmp_path / ("ü" * 120 + ".json"), {"a": 1})
+    assert [len(path.name) for path in tmp_path.iterdir()] == [125]
 
 
 def test_a_state_of_another_shape_is_one_line(tmp_path: Path) -> None:

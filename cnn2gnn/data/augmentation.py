@@ -17,6 +17,8 @@ from torch import Tensor
 
 from cnn2gnn.data.hashing import uniform
 
+# To be raised whenever a view of an image becomes another one.
+VERSION = 1
 RECIPES = ("none", "crop", "crop-flip", "crop-flip-cutout")
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from cnn2gnn.data.hashing import hashed
 from cnn2gnn.data.pixels import DataError
 
-# Streams of the hash: which of the three cuts a random order is for.
-TEST, VALIDATION, TRAIN = range(3)
+# Streams of the hash: which of the cuts a random order is for.
+TEST, VALIDATION, TRAIN, SNAPSHOT = range(4)
 # The test cut of a source without one is part of the data set: no seed may change it.
 TEST_SEED = 0
 

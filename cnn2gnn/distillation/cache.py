@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cnn2gnn.data import ImageSet, augment
+from cnn2gnn.data.augmentation import VERSION
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.models.teacher import Teacher
 
@@ -40,7 +41,7 @@ class TeacherCache:
     ) -> None:
         self.teacher, self.images, self.augmentation = teacher, images, augmentation
         self.views = views
-        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation}"
+        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation} {VERSION}"
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._loaded: dict[int, dict[str, Tensor]] = {}
 

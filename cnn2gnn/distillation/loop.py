@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from cnn2gnn.files import load_state, load_tensors, save_tensors
+from cnn2gnn.hardware import resolve_precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -86,16 +87,6 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
     )
     fabric.launch()
     return fabric
-
-
-def resolve_precision(device: str) -> str:
-    """bf16 where the hardware multiplies it faster than float32, else float32."""
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        return (
-            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-        )
-    amx = device in ("auto", "cpu") and torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if amx else "32-true"
 
 
 def one_cycle(progress: float, warm_up: float = 0.2) -> float:

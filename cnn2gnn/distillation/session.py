@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from cnn2gnn.config import Config
+from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, make_fabric, place
@@ -21,6 +21,7 @@ from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.files import save_tensors, write_json
 from cnn2gnn.graph import GraphLearner
+from cnn2gnn.manifest import machine
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
@@ -56,16 +57,20 @@ class Session:
         own = own or Own()
         splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
         own.try_on(splits.train)
-        run = Run.create(config, own)
+        check_sizes(config, own, splits)
+        run = Run.create(config, splits, own)
         fabric = make_fabric(**config.runtime.hardware)
         if fabric.is_global_zero:
             run.lock()
+            run.save()
         if own.teacher is None:
             teacher = obtain_teacher(config, splits, fabric)
             folder = teacher_folder(config, splits)
         else:
             teacher = place(own.teacher, fabric.device).eval()
             folder = Path(config.runtime.runs_dir, "teachers", f"own-{teacher.fingerprint()}")
+        if fabric.is_global_zero:
+            run.bind_teacher(teacher.fingerprint())
         views = config.training.views
         cache = TeacherCache(
             teacher, splits.train, config.data.augmentation_name, views, folder / "cache"
@@ -122,6 +127,7 @@ class Session:
         metrics = {
             "dataset": test.name,
             "classes": test.classes,
+            "measured": machine(),
             "seed": run.config.runtime.seed,
             "protocol": "test split, last epoch, nothing chosen on test",
             "images": {name: len(part) for name, part in self.splits._asdict().items()},
@@ -193,6 +199,7 @@ class Session:
             fit_gate(trained, self.splits.validation, bank)
         if self.fabric.is_global_zero:
             trained.save(path)
+            self.run.stage_done(stage)
             (checkpoints / CHECKPOINT).unlink(missing_ok=True)
         self.fabric.barrier()
         return trained
@@ -217,6 +224,31 @@ class Session:
         """Stem and graph learner of the user's own, for a student of this configuration."""
         own = self.run.own
         return own.stem, None if config.student.graph == "none" else own.graph
+
+
+def check_sizes(config: Config, own: Own, splits: Splits) -> None:
+    """Count nodes before anything is trained.
+
+    Raises:
+        ConfigError: there are fewer nodes than a graph of k neighbours needs.
+    """
+    if config.student.graph == "none":
+        return
+    k, runtime = config.student.k if own.graph is None else own.graph.k, config.runtime
+    places = {"the bank of training images": len(splits.train)}
+    if config.student.scope == "batch":
+        batch, whole = config.training.batch_size, runtime.eval_batch_size
+        places = {
+            "a training batch": min(batch, len(splits.train)),
+            "a batch of validation images": min(whole, len(splits.validation)),
+            "a batch of test images": min(whole, len(splits.test)),
+        }
+    for where, nodes in places.items():
+        if nodes < k + 2:
+            raise ConfigError(
+                f"k={k} needs at least k + 2 = {k + 2} nodes, but {where} has {nodes}; "
+                f"lower k to at most {max(nodes - 2, 0)} or use more images"
+            )
 
 
 def recipe(config: Config) -> Recipe:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, augment
+from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
@@ -53,6 +54,14 @@ class StudentTask:
         self.images = splits.train.images.to(device)
         self.labels = splits.train.labels.to(device)
         self.validation = splits.validation
+        # a fixed sample in which every class has its share, whatever the order of the images
+        self.shown, self.shown_bank = (
+            stratified_order(part.labels, 0, SNAPSHOT)[:count].sort().values
+            for part, count in (
+                (splits.validation, SNAPSHOT_NODES),
+                (splits.train, SNAPSHOT_BANK),
+            )
+        )
         self.cache, self.config, self.snapshots = cache, config, snapshots
         self.distillation_loss = loss
 
@@ -104,11 +113,11 @@ class StudentTask:
         self, module: Student, nodes: StudentOutput, labels: Tensor, folder: Path, epoch: int
     ) -> None:
         """Keep the graph of some validation nodes: against a small bank, or among themselves."""
-        some = slice(0, SNAPSHOT_NODES)
+        some = self.shown.to(labels.device)
         pixels = None if nodes.pixels is None else nodes.pixels[some]
         bank = None
         if module.scope == "bank":
-            part = slice(0, SNAPSHOT_BANK)
+            part = self.shown_bank.to(labels.device)
             bank = module.bank(self.images[part], self.labels[part])
         seen = module.correct(nodes.base_logits[some], nodes.features[some], bank, pixels=pixels)
         assert seen.graph is not None

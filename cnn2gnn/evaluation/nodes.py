@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.runs import Run, teacher_folder
+from cnn2gnn.runs import Run
 
 TEST, BANK = "test", "bank"
 
@@ -146,13 +146,16 @@ class RunNodes:
         """The teacher of the run, if it still lies beside it; one of the user's own does not."""
         if "teacher" in self.run.made_with:
             return self.run.own.teacher
-        config = self.run.config
-        here = replace(config.runtime, runs_dir=str(self.run.folder.parent))  # wherever it is now
-        config = replace(config, runtime=here)
-        path = teacher_folder(config, self.splits) / "teacher.safetensors"
+        path = self.run.teacher_path
         if not path.exists():
             return None
-        return Teacher.load(path).requires_grad_(False)
+        teacher = Teacher.load(path).requires_grad_(False)
+        if teacher.fingerprint() != self.run.manifest["teacher"]:
+            raise ValueError(
+                f"{path} is not the teacher of run {self.run.folder}: {teacher.fingerprint()} "
+                f"instead of {self.run.manifest['teacher']}"
+            )
+        return teacher
 
     def teacher_logits_of(self, node: Node) -> Tensor | None:
         """What the teacher says `(C,)`; for bank nodes it is asked, if it still exists."""

@@ -99,7 +99,15 @@ def check_classes(teacher: Teacher, images: ImageSet) -> None:
     """
     device = next(teacher.parameters()).device
     teacher.eval()  # a single image has no batch statistics
-    found, expected = tuple(teacher(images.images[:1].to(device)).shape), (1, len(images.classes))
+    try:
+        answer = teacher(images.images[:1].to(device))
+    except Exception as error:  # whatever a network of the user's own stumbles over
+        shape = tuple(images.images[:1].shape)
+        raise ValueError(
+            f"teacher {teacher.name} fails on one image {shape} of {images.name}: {error}"
+        ) from error
+    found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+    expected = (1, len(images.classes))
     if found != expected:
         raise ValueError(
             f"teacher {teacher.name} gives logits of shape {found} for one image of "

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cnn2gnn.data import Splits
+from cnn2gnn.data import DataError, Splits
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.runs import Run
 
@@ -77,15 +77,36 @@ class Results:
         folder = Path(self.run.folder.parent.name, self.name)
         return ", ".join((folder / file).as_posix() for file in files)
 
+    def require_same_data(self, other: Results) -> None:
+        """Runs of one configuration are averaged, and then they must have seen the same images.
+
+        Raises:
+            DataError: they have not.
+        """
+        seeds = {r.run.config.data.split_seed for r in (self, other)}
+        # of another split, the training images are others, but not the test images
+        for name in ("classes", "test images", *(["train images"] if len(seeds) == 1 else [])):
+            mine, theirs = (r.run.manifest["data"][name] for r in (self, other))
+            if mine != theirs:
+                raise DataError(
+                    f"runs {self.name} and {other.name} have the same parameters but other "
+                    f"{name} ({str(mine)[:60]} and {str(theirs)[:60]}): they cannot be averaged; "
+                    "report them one by one"
+                )
+
     def choices(self) -> dict[str, Any]:
         """The parameters that make a configuration: all but seeds and places."""
         parameters = self.run.config.parameters()
         chosen = {n: v for n, v in parameters.items() if n not in (*SEEDS, *_ASIDE)}
+        chosen["precision"] = self.run.manifest["hardware"]["precision"]  # what auto has become
         return chosen | {f"own {name}": mark for name, mark in self.run.made_with.items()}
 
 
 def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:
     """Group runs that differ in nothing but their seeds; only those may be averaged.
+
+    Raises:
+        DataError: runs of one configuration have seen other images.
 
     Returns:
         The groups, by the parameters in which they differ from one another (`k=10, scope=batch`);
@@ -95,6 +116,7 @@ def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:
     for result in results:
         for group in groups:
             if group[0].choices() == result.choices():
+                group[0].require_same_data(result)
                 group.append(result)
                 break
         else:

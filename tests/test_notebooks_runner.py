@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import nbformat
@@ -12,9 +13,26 @@ import papermill
 import pytest
 
 from cnn2gnn import notebooks
-from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.config import Config, ConfigError, DataConfig, TeacherConfig
 
 PACKAGED = sorted(notebooks.folder().glob("*.ipynb"))
+
+# the parameters of the configuration that each notebook uses, and those that are its own
+USES = {
+    "01_teacher": {
+        *(field.name for group in (DataConfig, TeacherConfig) for field in fields(group)),
+        *("run", "runs_dir", "seed", "device", "devices", "num_nodes", "precision"),
+    },
+    "02_distill": {*Config().parameters()},
+    "03_explore": {"run", "runs_dir"},
+    "04_report": {"run", "runs_dir"},
+}
+OWN: dict[str, set[str]] = {
+    "01_teacher": set(),
+    "02_distill": set(),
+    "03_explore": {"compare"},
+    "04_report": {"runs", "reports_dir"},
+}
 
 
 def write(path: Path, *sources: str, parameters: str = "epochs: int = 3  # passes") -> Path:
@@ -102,8 +120,9 @@ def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
     seen = papermill.inspect_notebook(notebook)
     assert sorted(seen) == sorted(annotated)
     defaults = {name: ast.literal_eval(entry["default"]) for name, entry in seen.items()}
-    known = Config().parameters()
-    Config.from_parameters({n: v for n, v in defaults.items() if n in known})
+    shared = {n: v for n, v in Config().parameters().items() if n in USES[notebook.stem]}
+    assert {n: v for n, v in defaults.items() if n not in OWN[notebook.stem]} == shared
+    assert OWN[notebook.stem] <= set(defaults)
 
 
 def test_braces_in_paths_stand_for_themselves(tmp_path):

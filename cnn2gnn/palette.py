@@ -27,7 +27,7 @@ DIVERGING = "PuOr"
 MODELS = {
     "teacher": "#009e73",
     "student": "#0072b2",
-    "own": "#e69f00",
+    "no_graph": "#e69f00",
     "twin": "#e69f00",
     "undistilled": "#cc79a7",
 }

@@ -22,7 +22,7 @@ import pytest
 
 from cnn2gnn import notebooks
 from cnn2gnn.evaluation.nodes import TEST, Node
-from cnn2gnn.explore.map_view import MARGIN
+from cnn2gnn.explore.map_panel import MARGIN
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
 

@@ -13,13 +13,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn2gnn"
 # from the ground up; what stands in one line knows only what is below it, and itself
 LAYERS = [
-    {"values", "files", "registry", "palette", "kernel"},
+    {"values", "files", "registry", "palette", "kernel", "classnames", "templating"},
     {"names"},
     {"config"},
     {"hardware"},
     {"data"},
     {"graph"},
-    {"models"},
+    {"models", "drawing"},
     {"own"},
     {"manifest"},
     {"runs"},

@@ -20,11 +20,11 @@ from PIL import Image
 from cnn2gnn import notebooks
 from cnn2gnn.config import ConfigError
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.palette import class_colours
-from cnn2gnn.report import Report, write_report
-from cnn2gnn.report.style import COLUMN, PAGE, SMALLEST, drawn
+from cnn2gnn.report import Report
 
 LATEX = shutil.which("pdflatex")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -116,7 +116,7 @@ class TestFiles:
 class TestRefusals:
     def test_runs_that_do_not_exist_are_refused_and_nothing_is_written(self, small_run, tmp_path):
         with pytest.raises(FileNotFoundError, match="no run in"):
-            write_report([small_run, tmp_path / "none"], tmp_path / "out")
+            Report.build([small_run, tmp_path / "none"]).write(tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_an_unfinished_run_is_refused(self, small_run, tmp_path):

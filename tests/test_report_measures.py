@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 from torch.nn import functional as F
 
+from cnn2gnn.drawing.style import STYLE
 from cnn2gnn.evaluation.cost import multiply_adds
 from cnn2gnn.evaluation.metrics import expected_calibration_error
 from cnn2gnn.evaluation.near_copies import near_copies
@@ -22,7 +23,6 @@ from cnn2gnn.graph import SparseGraph, homophily, purity
 from cnn2gnn.report import figures, graph_figures, measures, tables
 from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.results import Results, configurations
-from cnn2gnn.report.style import STYLE
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def some_metrics(seed=0, inductive=0.9):
 class TestAccuracyTable:
     def test_one_run(self):
         table = tables.accuracy_table(some_metrics())
-        assert list(table.index) == ["teacher", "stem-only + KD", "graph student"]
+        assert list(table.index) == ["teacher", "twin", "graph student"]
         assert list(table.loc["graph student"]) == [
             "1,000", "1.2", "80.00", "85.00 ± 1.00", "90.00", "95.00",
         ]  # fmt: skip
-        assert list(table.loc["stem-only + KD"]) == ["990", "–", "75.00", "–", "–", "–"]
+        assert list(table.loc["twin"]) == ["990", "–", "75.00", "–", "–", "–"]
 
     def test_several_runs_give_mean_and_deviation_over_them(self):
         table = tables.accuracy_table([some_metrics(0, 0.9), some_metrics(1, 0.94)])
@@ -145,7 +145,7 @@ class TestMeasures:
         expected = F.kl_div(
             own.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean"
         )
-        assert table.loc["own", "kl"] == pytest.approx(expected.item(), rel=1e-4)
+        assert table.loc["no_graph", "kl"] == pytest.approx(expected.item(), rel=1e-4)
 
     def test_losses_are_negative_differences(self):
         measured = pd.DataFrame(
@@ -159,7 +159,7 @@ class TestMeasures:
         )
         table = tables.differences(measured)
         assert table["points"].tolist() == pytest.approx([-2])
-        assert table["against"].tolist() == ["stem-only + KD"]
+        assert table["against"].tolist() == ["twin"]
 
 
 class TestCost:

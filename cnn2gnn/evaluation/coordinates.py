@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import tempfile
+import threading
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -12,6 +17,9 @@ from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.files import load_tensors, save_tensors
 
 FILE = Path("explore", "umap.safetensors")
+log = logging.getLogger(__name__)
+# numba's only layer on a bare macOS, workqueue, ends the process when two threads enter it
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def pca(features: Tensor) -> Tensor:
@@ -33,12 +41,34 @@ def umap(features: Tensor, seed: int = 0) -> Tensor:
     Args:
         features: `(R, d)`, at least four rows.
     """
-    from umap import UMAP  # compiles for seconds: only whoever asks for it shall wait
+    with _ONE_AT_A_TIME:
+        _have_a_cache()
+        from umap import UMAP  # compiles for seconds: only whoever asks for it shall wait
 
-    neighbours = min(15, len(features) - 1)
-    # From PCA: the spectral start fails where the graph of neighbours falls into pieces.
-    model = UMAP(n_neighbors=neighbours, init="pca", random_state=seed, n_jobs=1)
-    return torch.from_numpy(model.fit_transform(features.numpy()))
+        neighbours = min(15, len(features) - 1)
+        # From PCA: the spectral start fails where the graph of neighbours falls into pieces.
+        model = UMAP(n_neighbors=neighbours, init="pca", random_state=seed, n_jobs=1)
+        return torch.from_numpy(model.fit_transform(features.numpy()))
+
+
+def _have_a_cache() -> None:
+    """Give numba a folder for what it compiles where its own cannot be written.
+
+    It keeps that beside the installed packages or in the home, and refuses to import umap where a
+    container's user has neither. The folder is private: numba unpickles what lies in it.
+    """
+    installed = Path(torch.__file__).parents[1]
+    if "NUMBA_CACHE_DIR" in os.environ or os.access(installed, os.W_OK):
+        return
+    os.environ["NUMBA_CACHE_DIR"] = _folder_of_this_process().name
+    import numba
+
+    numba.config.reload_config()  # it may have been imported before
+
+
+@cache
+def _folder_of_this_process() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="cnn2gnn-numba-")
 
 
 def saved_umap(nodes: RunNodes) -> Tensor | None:
@@ -50,17 +80,25 @@ def saved_umap(nodes: RunNodes) -> Tensor | None:
     return tensors["umap"] if metadata == _key(nodes) else None
 
 
+def saved_files(nodes: RunNodes) -> list[str]:
+    """The file of the saved UMAP within the run folder, if it could be written."""
+    return [FILE.as_posix()] if (nodes.run.folder / FILE).exists() else []
+
+
 def save_umap(nodes: RunNodes, coordinates: Tensor) -> None:
     """Keep coordinates `(N + M, 2)` in the run folder."""
     save_tensors(nodes.run.folder / FILE, {"umap": coordinates}, _key(nodes))
 
 
 def obtain_umap(nodes: RunNodes) -> Tensor:
-    """The UMAP of all features `(N + M, 2)`, computed once per run."""
+    """The UMAP of all features `(N + M, 2)`, computed once per run if its folder can be written."""
     coordinates = saved_umap(nodes)
     if coordinates is None:
         coordinates = umap(nodes.together(nodes.features))
-        save_umap(nodes, coordinates)
+        try:
+            save_umap(nodes, coordinates)
+        except OSError as error:  # a share that is only read: it costs time, not the map
+            log.warning("the UMAP of %s is not kept: %s", nodes.run.folder, error)
     return coordinates
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cnn2gnn.classnames import readable
 from cnn2gnn.data import Splits
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
@@ -91,10 +92,10 @@ class RunNodes:
     def __len__(self) -> int:
         return len(self.logits)
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self.splits.test.classes
+        """Names of the classes, each one once."""
+        return readable(self.splits.test.classes)
 
     @property
     def rows(self) -> int:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from cnn2gnn.evaluation.nodes import Node, RunNodes
+from cnn2gnn.evaluation.verdicts import verdicts
 from cnn2gnn.explore.whatif import Prediction
 
 
@@ -18,7 +20,7 @@ class NodeCard:
 
     Attributes:
         verdict: correct, rescued (wrong without the graph), harmed (right without), or wrong.
-        student, own, teacher: the three likeliest classes, likeliest first; `own` is the student
+        student, base, teacher: the three likeliest classes, likeliest first; `base` is the student
             without its graph; no `teacher` where its answer is not at hand.
         neighbours: one line per edge, heaviest first: node, label, weight, distance, same_class
             (as the true label of the node), on.
@@ -32,6 +34,11 @@ class NodeCard:
     base: list[tuple[str, float]]
     teacher: list[tuple[str, float]] | None
     neighbours: pd.DataFrame
+
+    @property
+    def opinions(self) -> dict[str, list[tuple[str, float]] | None]:
+        """What each model says, by its name in `palette.MODELS`."""
+        return {"teacher": self.teacher, "student": self.student, "no_graph": self.base}
 
 
 def node_card(nodes: RunNodes, prediction: Prediction) -> NodeCard:
@@ -53,7 +60,7 @@ def node_card(nodes: RunNodes, prediction: Prediction) -> NodeCard:
     return NodeCard(
         node=prediction.node,
         label=classes[label],
-        verdict=verdict(prediction, label),
+        verdict=_verdict(prediction, label),
         gate=prediction.gate,
         student=_likeliest(prediction.logits, classes),
         base=_likeliest(prediction.base_logits, classes),
@@ -62,12 +69,9 @@ def node_card(nodes: RunNodes, prediction: Prediction) -> NodeCard:
     )
 
 
-def verdict(prediction: Prediction, label: int) -> str:
-    """Whether a prediction is right, and whether that is the graph's doing; see `NodeCard`."""
-    base_right = int(prediction.base_logits.argmax()) == label
-    if prediction.predicted == label:
-        return "correct" if base_right else "rescued"
-    return "harmed" if base_right else "wrong"
+def _verdict(prediction: Prediction, label: int) -> str:
+    found = verdicts(prediction.logits[None], prediction.base_logits[None], torch.tensor([label]))
+    return found[0]
 
 
 def _likeliest(logits: Tensor, classes: tuple[str, ...], most: int = 3) -> list[tuple[str, float]]:

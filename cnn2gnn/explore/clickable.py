@@ -14,7 +14,7 @@ _HERE = Path(__file__).parent
 class NeighbourStrip(anywidget.AnyWidget):
     """Thumbnails of neighbours with a switch and bars each.
 
-    Its style sheet serves the tables of `markup` too: they always stand beside it.
+    Its style sheet serves the HTML of `markup` too: they always stand beside it.
 
     Attributes:
         items: one dictionary per neighbour: image (data URI), title, caption, text, frame
@@ -34,6 +34,17 @@ class NeighbourStrip(anywidget.AnyWidget):
     .cnn2gnn-bar {position: relative; height: 6px; margin-top: 2px; background: linear-gradient(
       90deg, #eee 49.5%, #333 49.5%, #333 50.5%, #eee 50.5%);}
     .cnn2gnn-bar div {position: absolute; top: 0; bottom: 0;}
+    .cnn2gnn-neighbour label {overflow-wrap: anywhere;}
+    .cnn2gnn-card {line-height: 1.4;}
+    .cnn2gnn-card td {vertical-align: top; padding-right: 12px;}
+    .cnn2gnn-card img, .cnn2gnn-pair img {image-rendering: pixelated; object-fit: contain;}
+    .cnn2gnn-share {width: 104px;}
+    .cnn2gnn-share div {display: flex; justify-content: space-between; gap: 6px;}
+    .cnn2gnn-share bdi {overflow: hidden; text-overflow: ellipsis; white-space: nowrap;}
+    .cnn2gnn-share hr {margin: 0; border: 0; border-top: 5px solid;}
+    .cnn2gnn-pair {display: inline-block; margin: 4px; line-height: 1.3; max-width: 200px;
+      overflow-wrap: anywhere;}
+    .cnn2gnn-pair img {width: 48px; height: 48px;}
     .cnn2gnn-table {line-height: 1.45;}
     .cnn2gnn-table th, .cnn2gnn-table td {padding: 0 14px 0 0; text-align: left;}
     """

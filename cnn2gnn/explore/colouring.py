@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from cnn2gnn.evaluation.nodes import RunNodes
+from cnn2gnn.classnames import apart, short_names
+from cnn2gnn.evaluation.nodes import BANK, RunNodes
 from cnn2gnn.explore.table import bank_degree
 from cnn2gnn.palette import FAINT, SEQUENTIAL, VERDICTS, class_colours
 
@@ -18,7 +19,7 @@ _BINS = 6
 
 
 class Colouring(NamedTuple):
-    """`codes` `(N + M,)` number the `colours`, which are called `names`."""
+    """`codes` `(N + M,)` number the `colours`, which are called `names`, long ones shortened."""
 
     codes: np.ndarray
     colours: list[str]
@@ -36,7 +37,7 @@ def colouring(nodes: RunNodes, table: pd.DataFrame, by: str) -> Colouring:
     Raises:
         ValueError: `by` is none of these.
     """
-    classes = list(nodes.classes)
+    classes = list(short_names(nodes.classes))
     if by == "class":
         return Colouring(nodes.together(nodes.labels).numpy(), class_colours(len(classes)), classes)
     if by == "prediction":
@@ -55,7 +56,7 @@ def colouring(nodes: RunNodes, table: pd.DataFrame, by: str) -> Colouring:
 
 def _with_bank(nodes: RunNodes, test: Colouring) -> Colouring:
     codes = np.concatenate([test.codes, np.full(len(nodes.bank), len(test.colours))])
-    return Colouring(codes, [*test.colours, FAINT], [*test.names, "bank"])
+    return Colouring(codes, [*test.colours, FAINT], [*test.names, apart(BANK, test.names)])
 
 
 def _binned(values: np.ndarray, low: float, high: float) -> Colouring:

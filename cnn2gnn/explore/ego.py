@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import networkx
 import torch
 
 from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
 from cnn2gnn.explore.whatif import Prediction
+from cnn2gnn.graph.conversions import looked_at
 
 SECOND = 3  # edges that are shown of each neighbour: k² nodes would be no picture
 
@@ -25,19 +28,18 @@ def ego_graph(nodes: RunNodes, prediction: Prediction, hops: int = 1) -> network
     """
     if hops not in (1, 2):
         raise ValueError(f"hops={hops} must be 1 or 2")
-    graph = networkx.DiGraph()
-    graph.add_node(prediction.node, hop=0)
-    for node, weight in zip(prediction.neighbours, prediction.weights.tolist(), strict=True):
-        if weight > 0:
-            graph.add_node(node, hop=1)
-            graph.add_edge(prediction.node, node, weight=weight)
-    first = [node for node, hop in graph.nodes(data="hop") if hop == 1 and node.part == BANK]
-    if hops == 2 and first:
-        found = nodes.bank_graph(torch.tensor([node.index for node in first]))
-        for node, indices, weights in zip(first, found.neighbours, found.weights, strict=True):
-            pairs = zip(indices[:SECOND].tolist(), weights[:SECOND].tolist(), strict=True)
-            for other, weight in ((Node(BANK, index), weight) for index, weight in pairs):
-                if other not in graph:
-                    graph.add_node(other, hop=2)
-                graph.add_edge(node, other, weight=weight)
-    return graph
+
+    def look(seen: Sequence[Node]) -> Iterator[tuple[Node, Node, float]]:
+        if seen == [prediction.node]:
+            weights = prediction.weights.tolist()
+            for node, weight in zip(prediction.neighbours, weights, strict=True):
+                if weight > 0:
+                    yield prediction.node, node, weight
+            return
+        bank = [node for node in seen if node.part == BANK]
+        found = nodes.bank_graph(torch.tensor([node.index for node in bank], dtype=torch.int64))
+        for node, indices, shares in zip(bank, found.neighbours, found.weights, strict=True):
+            for index, weight in zip(indices[:SECOND].tolist(), shares.tolist(), strict=False):
+                yield node, Node(BANK, index), weight
+
+    return looked_at(look, prediction.node, hops)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from ipywidgets import HTML
+
+from cnn2gnn.explore.markup import error_html
 
 
 class ErrorPanel:
@@ -46,9 +47,5 @@ class ErrorPanel:
         return guarded
 
     def _show(self, error: Exception) -> None:
-        line = html.escape(f"{type(error).__name__}: {error}")
-        whole = html.escape("".join(traceback.format_exception(error)))
-        self.widget.value = (
-            f'<details class="cnn2gnn-error" style="color: #b00020"><summary><b>{line}</b>'
-            f"</summary><pre>{whole}</pre></details>"
-        )
+        whole = "".join(traceback.format_exception(error))
+        self.widget.value = error_html(f"{type(error).__name__}: {error}", whole)

@@ -19,6 +19,7 @@ from torch import Tensor
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.files import replacing
+from cnn2gnn.graph import SparseGraph
 
 TABLE_FORMATS, FIGURE_FORMATS = (".csv", ".parquet"), (".png", ".svg", ".pdf")
 
@@ -65,19 +66,15 @@ def export_graphml(state: ExplorerState, path: str | Path) -> Path:
     chosen = state.selection[state.selection < len(nodes)]
     if not len(chosen):
         chosen = np.arange(len(nodes))
-    neighbours = nodes.graph.neighbours[chosen].numpy()  # (n, k)
-    weights = nodes.graph.weights[chosen].numpy()  # (n, k)
-    graph = networkx.DiGraph()
-    shown = np.union1d(chosen, len(nodes) + np.unique(neighbours))
-    for row, line in zip(shown.tolist(), table.iloc[shown].itertuples(), strict=True):
-        known = {"label": line.label, "x": float(line.x), "y": float(line.y)}
-        if isinstance(line.predicted, str):
-            known["predicted"] = line.predicted
-        graph.add_node(str(nodes.node(row)), **known)
-    for index, row, shares in zip(chosen.tolist(), neighbours, weights, strict=True):
-        for other, weight in zip(row.tolist(), shares.tolist(), strict=True):
-            if weight > 0:
-                graph.add_edge(f"{TEST} {index}", f"{BANK} {other}", weight=weight)
+    graph = SparseGraph(
+        nodes.graph.neighbours[chosen], nodes.graph.weights[chosen], sources=len(nodes.bank)
+    ).networkx()
+    rows = [*range(len(nodes), nodes.rows), *chosen.tolist()]  # as the graph numbers its nodes
+    lines = table[["label", "x", "y", "predicted"]].iloc[rows].to_dict("records")
+    known = [{name: value for name, value in line.items() if pd.notna(value)} for line in lines]
+    networkx.set_node_attributes(graph, dict(enumerate(known)))
+    graph.remove_nodes_from(list(networkx.isolates(graph)))  # bank nodes that nobody looks at
+    graph = networkx.relabel_nodes(graph, {node: str(nodes.node(rows[node])) for node in graph})
     with replacing(path) as temporary:
         networkx.write_graphml(graph, temporary)
     return path

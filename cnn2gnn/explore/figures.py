@@ -9,8 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cnn2gnn.drawing.lettering import plain_name, plain_names
+from cnn2gnn.drawing.pictures import show_image
 from cnn2gnn.explore.card import NodeCard
-from cnn2gnn.explore.drawing import Images, show_image
+from cnn2gnn.explore.pictures import Images
 from cnn2gnn.explore.whatif import Prediction
 from cnn2gnn.palette import (
     AGAINST,
@@ -35,14 +37,14 @@ def card_figure(card: NodeCard, images: Images) -> Figure:
     left, middle = top.subplots(1, 2, width_ratios=[1, 3])
     show_image(left, images(card.node))
     left.set_title(
-        f"{card.node}: {card.label}\n{card.verdict}", color=VERDICTS[card.verdict], fontsize=10
+        f"{card.node}: {plain_name(card.label)}\n{card.verdict}", color=VERDICTS[card.verdict]
     )
     _opinions(middle, card)
     for axes in bottom.subplots(max(rows, 1), columns, squeeze=False).flat[len(shown) :]:
         axes.set_axis_off()
     for axes, (_, edge) in zip(bottom.axes, shown.iterrows(), strict=False):
         show_image(axes, images(edge["node"]), CORRECT if edge["same_class"] else WRONG)
-        axes.set_title(f"{edge['label']}\n{edge['weight']:.3f}", fontsize=8)
+        axes.set_title(f"{plain_name(edge['label'], 10)}\n{edge['weight']:.3f}")
         if not edge["on"]:
             axes.images[0].set_alpha(0.2)
     return figure
@@ -57,7 +59,7 @@ def evidence_figure(
     batch the correction is no sum over edges; the figure says so.
 
     Args:
-        names: what the neighbours are called, k of them.
+        names: what the neighbours are called, k of them, as matplotlib can draw it.
     """
     focus = list(dict.fromkeys([prediction.predicted, label]))
     height = max(2.2, 0.8 + 0.2 * len(names))
@@ -71,15 +73,14 @@ def evidence_figure(
         bars = prediction.contributions[:, index].numpy()
         axes.barh(places, bars, color=[FOR if bar >= 0 else AGAINST for bar in bars])
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(places, names, fontsize=8)
+        axes.set_yticks(places, names)
         axes.invert_yaxis()
-        own, final = float(prediction.base_logits[index]), float(prediction.logits[index])
+        base, final = float(prediction.base_logits[index]), float(prediction.logits[index])
         role = " (true)" if index == label else " (predicted)"
         axes.set_title(
-            f"{classes[index]}{role}: {own:+.2f} {bars.sum():+.2f} = {final:+.2f}", fontsize=9
+            f"{plain_name(classes[index])}{role}: {base:+.2f} {bars.sum():+.2f} = {final:+.2f}"
         )
-        axes.set_xlabel("added to the logit", fontsize=8)
-        axes.tick_params(axis="x", labelsize=8)
+        axes.set_xlabel("added to the logit")
     return figure
 
 
@@ -99,13 +100,13 @@ def change_figure(
     ):
         values = prediction.probabilities[best].numpy()
         bars = axes.bar(places + offset, values, 0.38, color=colour, label=name)
-        axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    names = [classes[index] + (" (true)" if index == label else "") for index in best]
-    axes.set_xticks(places, names, fontsize=8)
+        axes.bar_label(bars, fmt="%.2f")
+    shown = plain_names([classes[index] for index in best])
+    true = ["\n(true)" if index == label else "" for index in best]
+    axes.set_xticks(places, [a + b for a, b in zip(shown, true, strict=True)])
     axes.set_ylim(0, 1.1)
-    axes.set_ylabel("probability", fontsize=8)
-    axes.tick_params(axis="y", labelsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_ylabel("probability")
+    axes.legend()
     return figure
 
 
@@ -118,30 +119,29 @@ def ranking_figure(ranking: pd.DataFrame, most: int = 12) -> Figure:
     colours = [FOR if change < 0 else AGAINST for change in shown["change"]]
     left.barh(places, shown["change"], color=colours)
     left.axvline(0, color=INK, linewidth=0.8)
-    names = [f"{node} ({name})" for node, name in zip(shown["node"], shown["label"], strict=True)]
-    left.set_yticks(places, names, fontsize=8)
+    names = [
+        f"{node} ({plain_name(name)})"
+        for node, name in zip(shown["node"], shown["label"], strict=True)
+    ]
+    left.set_yticks(places, names)
     left.invert_yaxis()
-    left.set_xlabel("change of probability without it", fontsize=8)
+    left.set_xlabel("change of probability without it")
     right.barh(places, shown["weight"], color=FAINT)
-    right.set_xlabel("weight", fontsize=8)
-    for axes in (left, right):
-        axes.tick_params(axis="x", labelsize=8)
+    right.set_xlabel("weight")
     return figure
 
 
 def _opinions(axes: Axes, card: NodeCard) -> None:
     """Draw the three likeliest classes of teacher, student and base branch as bars."""
-    opinions = {"teacher": card.teacher, "student": card.student, "own": card.base}
     lines = [
-        (f"{model}: {name}", probability, MODELS[model])
-        for model, opinion in opinions.items()
+        (f"{model}: {plain_name(name)}", probability, MODELS[model])
+        for model, opinion in card.opinions.items()
         for name, probability in opinion or []
     ]
     places = np.arange(len(lines))
     bars = axes.barh(places, [line[1] for line in lines], color=[line[2] for line in lines])
-    axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
-    axes.set_yticks(places, [line[0] for line in lines], fontsize=8)
+    axes.bar_label(bars, fmt="%.2f", padding=2)
+    axes.set_yticks(places, [line[0] for line in lines])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set_title(f"probability; gate {card.gate:.2f}", fontsize=9)
+    axes.set_title(f"probability; gate {card.gate:.2f}")

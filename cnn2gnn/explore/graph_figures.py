@@ -12,10 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
-from cnn2gnn.evaluation.nodes import Node
+from cnn2gnn.drawing.lettering import plain_name, plain_names
+from cnn2gnn.drawing.pictures import draw_adjacency, draw_class_matrix, pixels_of, show_image
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.colouring import Colouring
-from cnn2gnn.explore.drawing import Images, draw_mixing, line_widths, pixels_of, show_image
-from cnn2gnn.palette import CORRECT, EDGE, FAINT, INK, SEQUENTIAL, WRONG
+from cnn2gnn.explore.pictures import Images
+from cnn2gnn.palette import CORRECT, EDGE, INK, WRONG
+
+NODE, NEIGHBOUR = "class of the node", "class of the neighbour"  # what looks, what is looked at
 
 
 def map_figure(
@@ -43,55 +47,28 @@ def map_figure(
     axes.scatter(x[:count], y[:count], s=9, c=shown[:count], linewidths=0)
     ends = [[(x[node], y[node]), (x[other], y[other])] for other in neighbours]
     if ends:
-        axes.add_collection(LineCollection(ends, linewidths=line_widths(weights), colors=EDGE))
+        axes.add_collection(LineCollection(ends, linewidths=_line_widths(weights), colors=EDGE))
     axes.scatter(x[node], y[node], s=90, facecolors="none", edgecolors=INK, linewidths=1.8)
-    for name, colour in zip(colours.names[:12], colours.colours, strict=False):
+    names = plain_names(colours.names, 24)
+    for name, colour in zip(names[:12], colours.colours, strict=False):
         axes.scatter([], [], s=20, color=colour, label=name)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(loc="outside right upper")
     axes.set(xticks=[], yticks=[], title=title)
     return figure
 
 
-def matrix_figure(mixing: Tensor, classes: Sequence[str], title: str = "") -> Figure:
+def matrix_figure(mixing: Tensor, classes: Sequence[str]) -> Figure:
     """Draw the class-to-class edge mass `(C, C)`; rows look, columns are looked at."""
-    size = 4.6 if len(classes) <= 20 else 6.4
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    draw_mixing(figure, figure.add_subplot(), mixing, classes, title)
+    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    draw_class_matrix(figure.add_subplot(), mixing, classes, NODE, NEIGHBOUR)
     return figure
 
 
-def adjacency_figure(
-    neighbours: Tensor, weights: Tensor, labels: Tensor, source_labels: Tensor
-) -> Figure:
-    """Draw every edge as a dot, both sides ordered by class: blocks on the diagonal are pure.
-
-    Args:
-        neighbours, weights: `(N, k)`; labels: `(N,)`; source_labels: `(M,)`.
-    """
-    place = labels.argsort(stable=True).argsort()  # (N,)
-    source_place = source_labels.argsort(stable=True).argsort()  # (M,)
+def adjacency_figure(nodes: RunNodes) -> Figure:
+    """Draw all edges, both sides ordered by class: blocks on the diagonal are pure."""
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
-    axes = figure.add_subplot()
-    dots = axes.scatter(
-        source_place[neighbours].flatten().numpy(),
-        place[:, None].expand_as(neighbours).flatten().numpy(),
-        c=weights.flatten().numpy(),
-        s=1.5,
-        cmap=f"{SEQUENTIAL}_r",
-        linewidths=0,
-        rasterized=True,
-    )
-    for position in labels.bincount().cumsum(0)[:-1].tolist():
-        axes.axhline(position - 0.5, color=FAINT, linewidth=0.5)
-    for position in source_labels.bincount().cumsum(0)[:-1].tolist():
-        axes.axvline(position - 0.5, color=FAINT, linewidth=0.5)
-    axes.set(
-        xlim=(0, len(source_labels)),
-        ylim=(len(labels), 0),
-        xlabel="bank nodes, by class",
-        ylabel="test nodes, by class",
-    )
-    figure.colorbar(dots, label="edge weight")
+    labels, axes = nodes.labels, figure.add_subplot()
+    draw_adjacency(axes, nodes.graph, labels[TEST], labels[BANK], nodes.classes)
     return figure
 
 
@@ -105,11 +82,12 @@ def pairs_figure(edges: pd.DataFrame, images: Images, most: int = 8) -> Figure:
     grid = figure.subplots(2, len(shown), squeeze=False)
     for (_, edge), (above, below) in zip(shown.iterrows(), grid.T, strict=True):
         same = CORRECT if edge["label"] == edge["neighbour_label"] else WRONG
-        show_image(above, images(Node("test", int(edge["test"]))))
-        show_image(below, images(Node("bank", int(edge["bank"]))), same)
-        above.set_title(f"{edge['label']}\ntest {edge['test']}", fontsize=8)
-        below.set_title(f"{edge['weight']:.3f}", fontsize=8)
-        below.set_xlabel(f"{edge['neighbour_label']}\nbank {edge['bank']}", fontsize=8)
+        show_image(above, images(Node(TEST, int(edge["test"]))))
+        show_image(below, images(Node(BANK, int(edge["bank"]))), same)
+        label, other = (plain_name(edge[name], 10) for name in ("label", "neighbour_label"))
+        above.set_title(f"{label}\ntest {edge['test']}")
+        below.set_title(f"{edge['weight']:.3f}")
+        below.set_xlabel(f"{other}\nbank {edge['bank']}")
     return figure
 
 
@@ -122,7 +100,7 @@ def ego_figure(
     places = _rings(graph)
     edges = list(graph.edges(data="weight"))
     lines = [(places[start], places[end]) for start, end, _ in edges]
-    widths = line_widths(np.array([weight for _, _, weight in edges]))
+    widths = _line_widths(np.array([weight for _, _, weight in edges]))
     axes.add_collection(LineCollection(lines, linewidths=widths, colors=EDGE, alpha=0.5))
     for node, hop in graph.nodes(data="hop"):
         pixels = pixels_of(images(node))
@@ -136,6 +114,11 @@ def ego_figure(
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set_axis_off()
     return figure
+
+
+def _line_widths(weights: Tensor | np.ndarray) -> np.ndarray:
+    """Line widths in points, up to 6 for a weight of 1."""
+    return 0.4 + 5.6 * np.asarray(weights)
 
 
 def _rings(graph: networkx.DiGraph) -> dict[Node, tuple[float, float]]:

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import pandas as pd
 
-from cnn2gnn.evaluation.nodes import Node, RunNodes
+from cnn2gnn.classnames import shortened
+from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.card import NodeCard
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.whatif import Prediction
 from cnn2gnn.palette import AGAINST, FOR, MODELS, VERDICTS
+from cnn2gnn.templating import render
 
-_IMAGE = "image-rendering: pixelated; object-fit: contain;"
+_PACKAGE = "cnn2gnn.explore"
+_LONGEST = 40  # letters of a class name in a table
 
 
 def card_html(card: NodeCard, image: str) -> str:
     """The image, label and verdict of a node, and the three likeliest classes of each model."""
-    opinions = {"teacher": card.teacher, "student": card.student, "without graph": card.base}
-    colours = {**MODELS, "without graph": MODELS["own"]}
-    columns = "".join(
-        f"<td style='vertical-align: top; padding-right: 12px'><b>{model}</b>"
-        + ("".join(_bar(n, p, colours[model]) for n, p in opinion) if opinion else "<br>unknown")
-        + "</td>"
-        for model, opinion in opinions.items()
-    )
-    return (
-        f"<table style='line-height: 1.4'><tr><td style='padding-right: 12px'>"
-        f"<img src='{image}' style='width: 110px; min-width: 110px; height: 110px; {_IMAGE}'></td>"
-        "<td style='vertical-align: top; padding-right: 16px; white-space: nowrap'>"
-        f"<b class='cnn2gnn-node'>{card.node}</b><br>true: <b>{escape(card.label)}</b><br>"
-        f"<b style='color: {VERDICTS[card.verdict]}'>{card.verdict}</b><br>"
-        f"gate {card.gate:.2f}</td>{columns}</tr></table>"
+    return render(
+        _PACKAGE, "card.html.j2", card=card, image=image, models=MODELS, verdicts=VERDICTS
     )
 
 
@@ -40,56 +29,51 @@ def change_html(before: Prediction, after: Prediction, classes: Sequence[str], l
     """The likeliest classes' probabilities before and after a change of the graph."""
     best = (before.probabilities + after.probabilities).topk(min(5, len(classes))).indices.tolist()
     best = list(dict.fromkeys([before.predicted, after.predicted, label, *best]))[:5]
-    lines = "".join(
-        f"<tr><td>{escape(classes[index])}{' (true)' if index == label else ''}</td>"
-        f"<td>{before.probabilities[index]:.3f}</td>"
-        f"<td class='cnn2gnn-after'>{after.probabilities[index]:.3f}</td>"
-        f"<td>{after.probabilities[index] - before.probabilities[index]:+.3f}</td></tr>"
-        for index in best
-    )
-    said, now = classes[before.predicted], classes[after.predicted]
-    right = FOR if after.predicted == label else AGAINST
-    verdict = f"still {now}" if said == now else f"{said} becomes {now}"
-    return (
-        f"<b style='color: {right}'>{escape(verdict)}</b>, gate {before.gate:.2f} → "
-        f"{after.gate:.2f}<table class='cnn2gnn-table'><tr><th>class"
-        f"</th><th>as it is</th><th>what if</th><th>change</th></tr>{lines}</table>"
+    names = [shortened(name, _LONGEST) for name in classes]
+    old, new = before.probabilities.tolist(), after.probabilities.tolist()
+    return render(
+        _PACKAGE,
+        "change.html.j2",
+        before=before,
+        after=after,
+        said=names[before.predicted],
+        now=names[after.predicted],
+        colour=FOR if after.predicted == label else AGAINST,
+        rows=[(names[index], index == label, old[index], new[index]) for index in best],
     )
 
 
 def ranking_html(ranking: pd.DataFrame, most: int = 12) -> str:
     """Edges by what removing each does to the probability of the predicted class."""
-    lines = "".join(
-        f"<tr><td>{edge['node']} ({escape(edge['label'])})</td><td>{edge['weight']:.3f}</td>"
-        f"<td style='color: {FOR if edge['change'] < 0 else AGAINST}'>{edge['change']:+.4f}</td>"
-        f"<td>{edge['change_true']:+.4f}</td><td>{escape(edge['predicted'])}</td></tr>"
-        for _, edge in ranking.head(most).iterrows()
-    )
-    return (
-        "<table class='cnn2gnn-table'><tr><th>without edge to</th><th>weight</th>"
-        f"<th>predicted class</th><th>true class</th><th>becomes</th></tr>{lines}</table>"
-    )
+    shown = _shortened(ranking.head(most), "label", "predicted")
+    return render(_PACKAGE, "ranking.html.j2", ranking=shown, speaks_for=FOR, against=AGAINST)
 
 
 def pairs_html(edges: pd.DataFrame, nodes: RunNodes, most: int = 12) -> str:
     """Edges as pairs of images, a test node beside the bank node it looks at."""
-    if edges.empty:
-        return "no edges"
-    return "".join(
-        "<div style='display: inline-block; margin: 4px; line-height: 1.3'>"
-        f"<img src='{thumbnail(nodes.image(Node('test', int(edge['test']))))}' {_SIZE}>"
-        f"<img src='{thumbnail(nodes.image(Node('bank', int(edge['bank']))))}' {_SIZE}><br>"
-        f"{escape(edge['label'])} → {escape(edge['neighbour_label'])}, {edge['weight']:.3f}</div>"
-        for _, edge in edges.head(most).iterrows()
-    )
+    shown = _shortened(edges.head(most), "label", "neighbour_label")
+    pairs = [
+        (
+            thumbnail(nodes.image(Node(TEST, edge.test))),
+            thumbnail(nodes.image(Node(BANK, edge.bank))),
+            edge,
+        )
+        for edge in shown.itertuples()
+    ]
+    return render(_PACKAGE, "pairs.html.j2", pairs=pairs)
 
 
-_SIZE = f"style='width: 48px; height: 48px; {_IMAGE}'"
+def line_html(*pieces: tuple[str, str]) -> str:
+    """One line; each piece is a kind and a text: `b` is bold, a `name` keeps its direction."""
+    return render(_PACKAGE, "line.html.j2", pieces=pieces)
 
 
-def _bar(name: str, share: float, colour: str) -> str:
-    return (
-        f"<div style='width: 104px'>{escape(name)} <span style='float: right'>{share:.3f}</span>"
-        f"<div style='height: 5px; background: #eee'><div style='height: 5px; "
-        f"width: {100 * share:.0f}%; background: {colour}'></div></div></div>"
-    )
+def error_html(line: str, whole: str) -> str:
+    """An error in one line, and under it all there is to say."""
+    return render(_PACKAGE, "error.html.j2", line=line, whole=whole)
+
+
+def _shortened(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The table with the class names of some columns shortened."""
+    short = {name: [shortened(label, _LONGEST) for label in table[name]] for name in columns}
+    return table.assign(**short)

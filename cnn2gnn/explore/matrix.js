@@ -1,9 +1,17 @@
 // A matrix of coloured cells: click one to choose it.
+// The beginning of a name, as far as it fits.
+function fitted(pen, name, width) {
+  if (pen.measureText(name).width <= width) return name;
+  const letters = [...name];
+  while (letters.length > 1 && pen.measureText(letters.join("") + "…").width > width) letters.pop();
+  return letters.join("") + "…";
+}
+
 function render({ model, el }) {
   const canvas = document.createElement("canvas");
   canvas.className = "cnn2gnn-matrix";
   el.append(canvas);
-  const margin = 52;
+  const margin = 72;
   const extent = () => {
     const names = model.get("names");
     const shown = names.length <= 30;
@@ -32,13 +40,14 @@ function render({ model, el }) {
     pen.font = "11px sans-serif";
     pen.textBaseline = "middle";
     names.forEach((name, i) => {
+      const short = fitted(pen, name, left - 6);
       pen.textAlign = "right";
-      pen.fillText(name, left - 4, left + (i + 0.5) * cell, left - 6);
+      pen.fillText(short, left - 4, left + (i + 0.5) * cell);
       pen.save();
       pen.translate(left + (i + 0.5) * cell, left - 4);
       pen.rotate(-Math.PI / 2);
       pen.textAlign = "left";
-      pen.fillText(name, 0, 0, left - 6);
+      pen.fillText(short, 0, 0);
       pen.restore();
     });
   };

@@ -19,12 +19,13 @@ from ipywidgets import (
     VBox,
 )
 
+from cnn2gnn.classnames import isolated, short_names, shortened
 from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore.clickable import NeighbourStrip
-from cnn2gnn.explore.markup import card_html, change_html, ranking_html
+from cnn2gnn.explore.markup import card_html, change_html, line_html, ranking_html
 from cnn2gnn.explore.pictures import figure_png, thumbnail
+from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import ExplorerState
-from cnn2gnn.explore.views import views
 from cnn2gnn.explore.whatif import Prediction
 from cnn2gnn.palette import AGAINST, CORRECT, FOR, WRONG
 
@@ -59,16 +60,24 @@ class NodePanel:
         self._card.value = card_html(card, thumbnail(image(card.node)))
         label = state.nodes.label(card.node)
         focus = list(dict.fromkeys([prediction.predicted, label]))
-        names = " and ".join(state.nodes.classes[index] for index in focus)
-        bars = "" if prediction.contributions is None else f"; bars: for and against {names}"
-        self._legend.value = f"Neighbours, heaviest first{bars}"
+        names = short_names([state.nodes.classes[index] for index in focus])
+        bars = [] if prediction.contributions is None else list(names)
+        self._legend.value = line_html(
+            ("text", "Neighbours, heaviest first"),
+            *[
+                piece
+                for word, name in zip(("; bars: for and against ", " and "), bars, strict=False)
+                for piece in (("text", word), ("name", name))
+            ],
+        )
         items = []
         for position, (_, edge) in enumerate(card.neighbours.iterrows()):
+            right = "✓" if edge["same_class"] else "✗"
             items.append(
                 {
                     "image": thumbnail(image(edge["node"])),
-                    "title": str(edge["node"]),
-                    "caption": f"{edge['label']} {'✓' if edge['same_class'] else '✗'}",
+                    "title": f"{edge['node']}, {isolated(edge['label'])}",
+                    "caption": f"{shortened(edge['label'], 14)} {right}",
                     "text": f"{edge['weight']:.3f}",
                     "frame": CORRECT if edge["same_class"] else WRONG,
                     "on": bool(edge["on"]),
@@ -98,7 +107,7 @@ def _bars(
         {
             "length": value / longest,
             "colour": FOR if value >= 0 else AGAINST,
-            "text": f"{value:+.3f} to the logit of {classes[index]}",
+            "text": f"{value:+.3f} to the logit of {isolated(classes[index])}",
         }
         for index, value in values
     ]
@@ -186,4 +195,4 @@ class EgoPanel:
 
     def refresh(self) -> None:
         """Draw two hops around the selected node."""
-        self._image.value = figure_png(views(self._state)["ego graph"]())
+        self._image.value = figure_png(plots(self._state)["ego graph"]())

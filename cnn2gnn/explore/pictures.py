@@ -1,16 +1,19 @@
-"""Images and figures as data URIs for the browser."""
+"""Images and plots as PNG for the browser."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore.export import png
 
+Images = Callable[[Node], Tensor]  # of a node, uint8 `(C, H, W)`
 _SIDE = 64  # pixels: a preview, also of large images
 
 

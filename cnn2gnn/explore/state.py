@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import networkx
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from cnn2gnn.evaluation import coordinates, sensitivity
 from cnn2gnn.evaluation.mixing import Edges
@@ -153,9 +155,14 @@ class ExplorerState:
         """Return the colours of all rows; see `colouring`."""
         return colouring(self.nodes, self.table, by)
 
+    @cached_property
+    def umap(self) -> Tensor:
+        """UMAP of all rows `(N + M, 2)`, computed now unless the run has it already."""
+        return coordinates.obtain_umap(self.nodes)
+
     def use_umap(self) -> None:
-        """Lay out the map by UMAP, computed now unless the run has it already."""
-        self.places, self.projection = coordinates.obtain_umap(self.nodes), "umap"
+        """Lay out the map by UMAP."""
+        self.places, self.projection = self.umap, "umap"
 
     def use_pca(self) -> None:
         """Lay out the map by PCA."""

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
+from cnn2gnn.evaluation.verdicts import VERDICTS, verdicts
 from cnn2gnn.graph import degree, effective_neighbours, purity
 
-VERDICTS = ("correct", "rescued", "harmed", "wrong")
 SORTINGS = ("index", "mistakes", "confidence", "disagreement", "batch_sensitivity")
 
 
@@ -18,7 +18,7 @@ def node_table(nodes: RunNodes) -> pd.DataFrame:
     """Return one line per test node, in order.
 
     Columns: label, predicted, base_predicted, teacher_predicted (class names); correct; verdict
-    (`rescued`: right with the graph and wrong without, `harmed`: the reverse); confidence, of the
+    (see `verdicts`); confidence, of the
     prediction, in [0, 1]; disagreement, the total variation between student and teacher,
     ½ Σ_c |s_c − t_c|, in [0, 1]; gate; purity, the weight on neighbours of the true class;
     effective_neighbours, exp(H) of the weights; degree, edges of positive weight; heaviest edge.
@@ -26,20 +26,16 @@ def node_table(nodes: RunNodes) -> pd.DataFrame:
     labels, student = nodes.labels[TEST], nodes.logits.softmax(1)  # (N,), (N, C)
     teacher = nodes.teacher_logits.softmax(1)  # (N, C)
     confidence, predicted = student.max(1)
-    own = nodes.base_logits[TEST].argmax(1)  # (N,)
-    correct, base_correct = (predicted == labels).numpy(), (own == labels).numpy()
-    verdict = np.select(
-        [correct & base_correct, correct, base_correct], ["correct", "rescued", "harmed"], "wrong"
-    )
+    base_logits = nodes.base_logits[TEST]  # (N, C)
     names = np.array(nodes.classes, dtype=object)
     return pd.DataFrame(
         {
             "label": names[labels],
             "predicted": names[predicted],
-            "base_predicted": names[own],
+            "base_predicted": names[base_logits.argmax(1)],
             "teacher_predicted": names[teacher.argmax(1)],
-            "correct": correct,
-            "verdict": verdict,
+            "correct": (predicted == labels).numpy(),
+            "verdict": verdicts(nodes.logits, base_logits, labels),
             "confidence": confidence.numpy(),
             "disagreement": ((student - teacher).abs().sum(1) / 2).numpy(),
             "gate": nodes.gate.numpy(),

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from cnn2gnn.explore.drawing import draw_mixing
+from cnn2gnn.drawing.lettering import plain_name
+from cnn2gnn.drawing.pictures import draw_class_matrix
+from cnn2gnn.explore.graph_figures import NEIGHBOUR, NODE
 from cnn2gnn.explore.timeline import Timeline
 from cnn2gnn.palette import FOR, MODELS
 
@@ -22,18 +24,17 @@ def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
             (left, "purity", FOR),
             (left, "homophily", "#e69f00"),
             (middle, "effective_neighbours", FOR),
-            (right, "base_accuracy", MODELS["own"]),
+            (right, "base_accuracy", MODELS["no_graph"]),
         ):
             if column in table:
-                name = f"{column.replace('_', ' ')}, {timeline.name}"
+                name = f"{column.replace('_', ' ')}, {plain_name(timeline.name)}"
                 axes.plot(table.index, table[column], style, color=colour, marker=".", label=name)
     for axes in (left, middle, right):
-        axes.set_xlabel("epoch", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.legend(fontsize=7, frameon=False)
-    left.set_ylabel("share of weight, of edges", fontsize=8)
-    middle.set_ylabel("neighbours", fontsize=8)
-    right.set_ylabel("validation accuracy", fontsize=8)
+        axes.set_xlabel("epoch")
+        axes.legend()
+    left.set_ylabel("share of weight, of edges")
+    middle.set_ylabel("neighbours")
+    right.set_ylabel("validation accuracy")
     return figure
 
 
@@ -43,6 +44,7 @@ def evolution_figure(timelines: Sequence[Timeline], classes: Sequence[str]) -> F
     grid = figure.subplots(len(timelines), 2, squeeze=False)
     for timeline, row in zip(timelines, grid, strict=True):
         for axes, epoch in zip(row, (timeline.epochs[0], timeline.epochs[-1]), strict=True):
-            title = f"{timeline.name}, after epoch {epoch}"
-            draw_mixing(figure, axes, timeline.mixing[epoch], classes, title)
+            title = f"{plain_name(timeline.name)}, after epoch {epoch}"
+            draw_class_matrix(axes, timeline.mixing[epoch], classes, NODE, NEIGHBOUR)
+            axes.set_title(title)
     return figure

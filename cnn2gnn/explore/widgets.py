@@ -23,16 +23,17 @@ from ipywidgets import (
     VBox,
 )
 
-from cnn2gnn.evaluation.coordinates import obtain_umap
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.colouring import COLOURINGS
 from cnn2gnn.explore.errors import ErrorPanel
-from cnn2gnn.explore.lists import ExportPanel, ListPanel, MatrixPanel, TimePanel
-from cnn2gnn.explore.map_view import MapView, clicked_node
+from cnn2gnn.explore.export_panel import ExportPanel
+from cnn2gnn.explore.lists import ListPanel
+from cnn2gnn.explore.map_panel import MapPanel, clicked_node
+from cnn2gnn.explore.matrices import MatrixPanel, TimePanel
 from cnn2gnn.explore.panels import EgoPanel, NodePanel, WhatIfPanel
 from cnn2gnn.explore.pictures import figure_png
+from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import LASSO_MODES, ExplorerState
-from cnn2gnn.explore.views import views
 from cnn2gnn.runs import Run
 
 
@@ -68,7 +69,7 @@ class Explorer:
         self._panel = ErrorPanel()
         self._background: threading.Thread | None = None
         guard = self._panel.guard
-        self.map = MapView(self.state, guard(self._rows))
+        self.map = MapPanel(self.state, guard(self._rows))
         self.node = NodePanel(self.state, guard, self.walk, self.switch)
         self.what_if = WhatIfPanel(self.state, guard, self.refresh)
         self.matrix = MatrixPanel(self.state, guard, self.select)
@@ -187,7 +188,7 @@ class Explorer:
 
     def figures(self) -> dict[str, bytes]:
         """The figures of the present state as PNG files, by name."""
-        return {name: figure_png(draw()) for name, draw in views(self.state).items()}
+        return {name: figure_png(draw()) for name, draw in plots(self.state).items()}
 
     def _ipython_display_(self) -> None:
         interactive = somebody_can_act() if self.interactive is None else self.interactive
@@ -196,7 +197,7 @@ class Explorer:
                 display(Image(picture))
             return
         # viewers without widgets show the map
-        fallback = base64.b64encode(figure_png(views(self.state)["map"]())).decode()
+        fallback = base64.b64encode(figure_png(plots(self.state)["map"]())).decode()
         display({**self.widget._repr_mimebundle_(), "image/png": fallback}, raw=True)
         if self._background is None:
             self._background = threading.Thread(
@@ -209,7 +210,7 @@ class Explorer:
         """Make what takes time: the remaining previews, the teacher, UMAP."""
         self.map.fill_previews()
         _ = self.state.nodes.teacher
-        obtain_umap(self.state.nodes)
+        _ = self.state.umap
         if "umap" not in self._projection.options:
             self._projection.options = ["pca", "umap"]
             self._projection.value = "umap"

@@ -6,21 +6,25 @@ row: within a set node i is i; against other sources, source j is j and query i 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 if TYPE_CHECKING:
     import networkx
+    from scipy.sparse import csr_array
 
     from cnn2gnn.graph.sparse import SparseGraph
+
+NodeT = TypeVar("NodeT", bound=Hashable)
 
 
 def to_scipy(graph: SparseGraph) -> csr_array:
     """The adjacency S `(N, M)` as scipy CSR, edges only."""
+    from scipy.sparse import csr_array
+
     n, k = graph.neighbours.shape
     weights = graph.weights.detach().cpu().flatten().numpy()  # (N·k,)
     columns = graph.neighbours.cpu().flatten().numpy()  # (N·k,)
@@ -57,11 +61,11 @@ def to_networkx(
     Raises:
         ValueError: another number of labels than of nodes.
     """
+    import networkx
+
     images = list(range(graph.num_sources))
     if graph.sources is not None:
         images += range(len(graph))
-    import networkx
-
     result = networkx.DiGraph()
     result.add_nodes_from((node, {"image": image}) for node, image in enumerate(images))
     rows, columns, weights = _edges(graph)
@@ -75,7 +79,7 @@ def to_networkx(
 
 
 def ego(graph: SparseGraph, node: int, hops: int = 1) -> networkx.DiGraph:
-    """The subgraph of all nodes that `node` reaches in at most `hops` edges.
+    """The subgraph of all nodes that `node` reaches in at most `hops` edges; see `looked_at`.
 
     Args:
         graph: within a set.
@@ -91,20 +95,43 @@ def ego(graph: SparseGraph, node: int, hops: int = 1) -> networkx.DiGraph:
     if hops < 0:
         raise ValueError(f"hops={hops} must be at least 0")
     adjacency = to_scipy(graph)
-    seen, frontier = {node}, {node}
-    for _ in range(hops):
-        frontier = set(adjacency[sorted(frontier)].indices.tolist()) - seen
-        if not frontier:
-            break
-        seen |= frontier
-    nodes = sorted(seen)
+
+    def look(nodes: Sequence[int]) -> list[tuple[int, int, float]]:
+        rows = adjacency[list(nodes)].tocoo()
+        return [
+            (nodes[row], column, weight)
+            for row, column, weight in zip(
+                rows.row.tolist(), rows.col.tolist(), rows.data.tolist(), strict=True
+            )
+        ]
+
+    seen = looked_at(look, node, hops)
+    inside = (edge for edge in look(list(seen)) if edge[1] in seen)
+    seen.add_weighted_edges_from(inside)
+    return seen
+
+
+def looked_at(
+    look: Callable[[Sequence[NodeT]], Iterable[tuple[NodeT, NodeT, float]]],
+    centre: NodeT,
+    hops: int,
+) -> networkx.DiGraph:
+    """What is seen from `centre` in at most `hops` looks; nodes carry `hop`, edges `weight`.
+
+    Args:
+        look: from nodes to their edges: node, neighbour, weight.
+    """
     import networkx
 
-    inside = networkx.from_scipy_sparse_array(
-        adjacency[nodes][:, nodes], create_using=networkx.DiGraph
-    )
-    networkx.set_node_attributes(inside, dict(enumerate(nodes)), "image")
-    return networkx.relabel_nodes(inside, dict(enumerate(nodes)))
+    graph = networkx.DiGraph()
+    graph.add_node(centre, hop=0)
+    frontier = [centre]
+    for hop in range(1, hops + 1):
+        before = set(graph)
+        graph.add_weighted_edges_from(list(look(frontier)) if frontier else [])
+        frontier = [node for node in graph if node not in before]
+        networkx.set_node_attributes(graph, dict.fromkeys(frontier, hop), "hop")
+    return graph
 
 
 def to_pyg(graph: SparseGraph, features: Tensor | None = None, labels: Tensor | None = None) -> Any:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.graph import conversions
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each costs as much as half of torch, and is asked for rarely
     from networkx import DiGraph
+    from scipy.sparse import csr_array
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds what a forward pass returns

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cnn2gnn.report.writing import Report, write_report
+from cnn2gnn.report.writing import Report
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Report"]

@@ -28,7 +28,7 @@ def accuracy(results: Sequence[Results]) -> Section:
         "Accuracy",
         f"{images:,} test images, so that one image is {100 / images:.2f} points. "
         "inductive, every image alone against the bank of training images, is the protocol to "
-        "deploy; batch are random test batches; alone is without neighbours. "
+        "deploy; batch are random test batches; no_graph is without neighbours. "
         "sorted is an audit of the leak through the order of the images and never a result.",
         (
             Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
@@ -134,7 +134,7 @@ def batches(results: Sequence[Results]) -> Section:
         results, lambda r: measures.batch_sizes(r.nodes), NODES_FILE, STUDENT_FILE, BANK_FILE
     )
     metrics = [result.metrics["student"]["accuracy"] for result in results]
-    alone, inductive = (
+    no_graph, inductive = (
         sum(m[protocol] for m in metrics) / len(metrics) for protocol in ("no_graph", "inductive")
     )
     copies = tables.tidy(results, _near_copies, NODES_FILE)
@@ -158,8 +158,8 @@ def batches(results: Sequence[Results]) -> Section:
             Exhibit(
                 "accuracy_by_batch_size",
                 "Accuracy in shuffled test batches by their size; bars: one standard deviation.",
-                f"{source}; alone and inductive: {sources(results, 'metrics.json')}",
-                figures.accuracy_by_batch_size(sizes, alone, inductive),
+                f"{source}; no_graph and inductive: {sources(results, 'metrics.json')}",
+                figures.accuracy_by_batch_size(sizes, no_graph, inductive),
             ),
             Exhibit(
                 "audit",

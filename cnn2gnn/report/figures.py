@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cnn2gnn.drawing.style import PAGE, new_figure, styled
 from cnn2gnn.palette import AGAINST, INK, MODELS
-from cnn2gnn.report.style import PAGE, new_figure, styled
 from cnn2gnn.report.tables import STAGES
 
 PROTOCOLS = {"no_graph": "s", "batch": "^", "inductive": "o"}
@@ -42,7 +42,7 @@ def training_curves(history: list[dict[str, Any]]) -> Figure:
         _line(validation, epochs, "accuracy", 100, color=colour, label=name)
         # alike in scope bank, whose graph joins after training
         if stage == "student" and (epochs["base_accuracy"] != epochs["accuracy"]).any():
-            name = f"{name}, alone"
+            name = f"{name}, no_graph"
             _line(validation, epochs, "base_accuracy", 100, color=colour, label=name, ls="--")
     loss.set_ylabel("training loss [nat]")
     validation.set_ylabel("validation accuracy [%]")
@@ -102,18 +102,18 @@ def accuracies(measured: pd.DataFrame) -> Figure:
 
 
 @styled
-def accuracy_by_batch_size(sizes: pd.DataFrame, alone: float, inductive: float) -> Figure:
+def accuracy_by_batch_size(sizes: pd.DataFrame, no_graph: float, inductive: float) -> Figure:
     """Accuracy in shuffled batches against their size, between the protocols without batches.
 
     Args:
         sizes: as of `measures.batch_sizes`; runs are told apart by a column `run`.
-        alone, inductive: accuracies in [0, 1].
+        no_graph, inductive: accuracies in [0, 1].
     """
     figure = new_figure()
     axes = figure.add_subplot()
     _over_sizes(axes, sizes, "shuffled", color=MODELS["student"], marker="o", label="batch")
     axes.axhline(100 * inductive, color=MODELS["student"], ls="--", label="inductive")
-    axes.axhline(100 * alone, color=MODELS["own"], ls=":", label="no_graph")
+    axes.axhline(100 * no_graph, color=MODELS["no_graph"], ls=":", label="no_graph")
     _finish_sizes(figure, axes, sizes["batch_size"].unique())
     return figure
 

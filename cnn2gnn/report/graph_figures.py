@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.pictures import READABLE, draw_adjacency
+from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
 from cnn2gnn.graph import SparseGraph, degree, effective_neighbours
-from cnn2gnn.palette import AGAINST, EDGE, FAINT, FOR, INK, SEQUENTIAL, class_colours
-from cnn2gnn.report.prediction_figures import READABLE
-from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
+from cnn2gnn.palette import AGAINST, EDGE, FOR, INK, class_colours
 
-_BLOCKS = 200  # of the adjacency matrix along a side: more could not be seen in print
 _EDGES = 3000  # on the map: the heaviest of so many test images
 
 
@@ -32,51 +30,9 @@ def adjacency(
     Args:
         labels: `(N,)`; bank_labels: `(M,)`.
     """
-    row = _place(labels, min(_BLOCKS, len(labels)))  # (N,)
-    column = _place(bank_labels, min(_BLOCKS, len(bank_labels)))  # (M,)
-    shape = (int(row.max()) + 1, int(column.max()) + 1)
-    cell = row[:, None] * shape[1] + column[graph.neighbours]  # (N, k)
-    mass = torch.zeros(shape[0] * shape[1]).index_add_(0, cell.flatten(), graph.weights.flatten())
-    chance = row.bincount()[:, None] * column.bincount() / len(bank_labels)
-    times_chance = (mass.unflatten(0, shape) / chance).numpy()
     figure = new_figure(height=3.1)
-    axes = figure.add_subplot()
-    norm = LogNorm(0.1, max(times_chance.max(), 1.0))
-    shown = np.ma.masked_less(times_chance, 0.1)
-    extent = (0, len(bank_labels), len(labels), 0)
-    look: dict[str, Any] = {
-        "cmap": f"{SEQUENTIAL}_r",
-        "norm": norm,
-        "extent": extent,
-        "aspect": "auto",
-    }
-    picture = axes.imshow(shown, interpolation="nearest", **look)
-    if len(classes) <= READABLE:
-        _class_ticks(axes, labels, bank_labels, classes)
-    axes.set_xlabel("bank images, by class")
-    axes.set_ylabel("test images, by class")
-    figure.colorbar(picture, label="edge weight [× chance]").outline.set_visible(False)
+    draw_adjacency(figure.add_subplot(), graph, labels, bank_labels, classes)
     return figure
-
-
-def _place(labels: Tensor, blocks: int) -> Tensor:
-    """The block of each node once nodes are ordered by class."""
-    order = labels.argsort(stable=True).argsort()  # place of each node
-    return order * blocks // len(labels)
-
-
-def _class_ticks(axes: Axes, labels: Tensor, bank_labels: Tensor, classes: Sequence[str]) -> None:
-    for axis, line, nodes in (
-        (axes.yaxis, axes.axhline, labels),
-        (axes.xaxis, axes.axvline, bank_labels),
-    ):
-        counts = nodes.bincount(minlength=len(classes))
-        ends = counts.cumsum(0)
-        axis.set_ticks((ends - counts / 2).tolist(), classes)
-        axis.set_tick_params(length=0)
-        for end in ends[:-1].tolist():
-            line(end, color=FAINT, linewidth=0.4)
-    axes.tick_params(axis="x", rotation=90)
 
 
 @styled
@@ -114,7 +70,7 @@ def _whole_bins(largest: int) -> np.ndarray:
 
 @styled
 def homophily_against_accuracy(per_class: pd.DataFrame, classes: Sequence[str]) -> Figure:
-    """One class a mark: accuracy with neighbours (filled) and alone (hollow) over homophily.
+    """One class a mark: accuracy with neighbours (filled) and without (hollow) over homophily.
 
     Args:
         per_class: as of `measures.per_class`, of one run or of several.
@@ -122,17 +78,18 @@ def homophily_against_accuracy(per_class: pd.DataFrame, classes: Sequence[str]) 
     table = per_class.groupby("class", sort=False).mean(numeric_only=True).loc[list(classes)]
     figure = new_figure(height=2.9 if len(classes) <= READABLE else 2.6)
     axes = figure.add_subplot()
-    x, y, own = (100 * table[name] for name in ("homophily", "accuracy", "base_accuracy"))
-    colours = class_colours(len(classes))
-    axes.vlines(x, own, y, color=colours, linewidth=0.8)
-    axes.scatter(x, own, s=14, facecolors="white", edgecolors=colours, linewidths=0.8, zorder=2)
-    for name, colour in zip(classes, colours, strict=True):
-        label = name if len(classes) <= READABLE else None
+    x, y, base = (100 * table[name] for name in ("homophily", "accuracy", "base_accuracy"))
+    colours, shown = class_colours(len(classes)), plain_names(classes)
+    axes.vlines(x, base, y, color=colours, linewidth=0.8)
+    axes.scatter(x, base, s=14, facecolors="white", edgecolors=colours, linewidths=0.8, zorder=2)
+    for name, short, colour in zip(classes, shown, colours, strict=True):
+        label = short if len(classes) <= READABLE else None
         axes.scatter(x[name], y[name], s=18, color=colour, label=label, zorder=3)
     if len(classes) > READABLE:
+        short_of = dict(zip(classes, shown, strict=True))
         for name in {*y.nsmallest(3).index, *x.nsmallest(2).index, *y.nlargest(1).index}:
-            place = (x[name], y[name])
-            axes.annotate(name, place, (3, -8), textcoords="offset points", fontsize=SMALLEST)
+            near: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALLEST}
+            axes.annotate(short_of[name], (x[name], y[name]), (3, -8), **near)
     else:
         figure.legend(loc="outside right upper", handletextpad=0.1, labelspacing=0.3)
     if x.nunique() > 1 and y.nunique() > 1:
@@ -169,7 +126,7 @@ def umap_with_edges(
     axes.scatter(bank[:, 0], bank[:, 1], s=2, c=palette[bank_labels], alpha=0.35, zorder=0, **look)
     axes.scatter(test[:, 0], test[:, 1], s=8, c=palette[labels], zorder=3, **look)
     if len(classes) <= READABLE:
-        for name, colour in zip(classes, palette, strict=True):
+        for name, colour in zip(plain_names(classes), palette, strict=True):
             axes.scatter([], [], s=16, color=colour, label=name)
     axes.plot([], [], color=EDGE, label="heaviest edge")
     axes.plot([], [], color=AGAINST, label="into another class")

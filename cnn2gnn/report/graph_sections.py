@@ -73,7 +73,7 @@ def graph(results: Sequence[Results]) -> Section:
                 "umap",
                 f"UMAP of the node features of {results[0].name}: test images (large), bank "
                 "(small), and the heaviest edges, one an image.",
-                results[0].source(NODES_FILE, BANK_FILE, coordinates.FILE.as_posix()),
+                results[0].source(NODES_FILE, BANK_FILE, *coordinates.saved_files(first)),
                 graph_figures.umap_with_edges(places, first.graph, labels, bank_labels, names),
             ),
         ),

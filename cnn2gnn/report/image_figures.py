@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.pictures import show_image
+from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.palette import CORRECT, INK, WRONG
-from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
 
 NEIGHBOURS = 6
 _LONGEST = 14  # letters of a class name that fit above a thumbnail
@@ -31,43 +31,32 @@ def neighbour_sheet(nodes: RunNodes, chosen: Sequence[int]) -> Figure:
     grid = figure.subplots(len(chosen), 2 + NEIGHBOURS, squeeze=False, width_ratios=ratios)
     for axes in grid.flat:
         axes.set_axis_off()
+    names = plain_names(nodes.classes, _LONGEST)
     for row, index in zip(grid, chosen, strict=True):
-        row[0].text(0, 0.5, describe(nodes, index), va="center", fontsize=SMALLEST)
-        _thumbnail(row[1], nodes.image(Node(TEST, index)), INK, "-")
+        row[0].text(0, 0.5, describe(nodes, index, names), va="center", fontsize=SMALLEST)
+        show_image(row[1], nodes.image(Node(TEST, index)), INK)
         label = nodes.labels[TEST][index]
         heaviest = nodes.graph.weights[index].argsort(descending=True)[:NEIGHBOURS].tolist()
         for axes, slot in zip(row[2:], heaviest, strict=False):
             neighbour = int(nodes.graph.neighbours[index, slot])
             same = bool(nodes.labels[BANK][neighbour] == label)
             frame = (CORRECT, "-") if same else (WRONG, "--")
-            _thumbnail(axes, nodes.image(Node(BANK, neighbour)), *frame)
-            name = _short(nodes.classes[nodes.labels[BANK][neighbour]])
+            show_image(axes, nodes.image(Node(BANK, neighbour)), *frame)
+            name = names[int(nodes.labels[BANK][neighbour])]
             axes.set_title(f"{name}\n{nodes.graph.weights[index, slot]:.2f}", fontsize=SMALLEST)
     return figure
 
 
-def describe(nodes: RunNodes, index: int) -> str:
+def describe(nodes: RunNodes, index: int, names: Sequence[str]) -> str:
     """Three lines on a test image: its class, what the student says with and without neighbours."""
-    classes, label = nodes.classes, int(nodes.labels[TEST][index])
+    label = int(nodes.labels[TEST][index])
 
     def said(logits: Tensor) -> str:
         probability, predicted = logits.softmax(0).max(0)
-        return f"{_short(classes[predicted])} ({100 * probability:.0f} %)"
+        return f"{names[int(predicted)]} ({100 * probability:.0f} %)"
 
     return (
-        f"test {index}: {_short(classes[label])}\n"
+        f"test {index}: {names[label]}\n"
         f"graph: {said(nodes.logits[index])}\n"
-        f"alone: {said(nodes.base_logits[TEST][index])}"
+        f"no_graph: {said(nodes.base_logits[TEST][index])}"
     )
-
-
-def _thumbnail(axes: Axes, image: Tensor, colour: str, style: str) -> None:
-    pixels = image.permute(1, 2, 0)  # (H, W, C)
-    axes.imshow(torch.squeeze(pixels, 2).numpy(), cmap="gray", vmin=0, vmax=255)
-    axes.set_axis_on()
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color=colour, linestyle=style, linewidth=1.5)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

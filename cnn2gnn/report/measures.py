@@ -9,6 +9,7 @@ from torch import Tensor
 from cnn2gnn.evaluation.metrics import expected_calibration_error
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.evaluation.protocols import InBatches
+from cnn2gnn.evaluation.verdicts import verdicts
 from cnn2gnn.graph import degree, effective_neighbours, homophily, purity
 from cnn2gnn.report.results import Results
 
@@ -20,7 +21,7 @@ def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
     """Accuracy in batches of growing size, shuffled and, as an audit, sorted by class.
 
     Shuffles are drawn from the run's seed, as in `evaluation.evaluate`: at the run's own batch size
-    and number of repeats this gives the figures of `metrics.json`.
+    and number of repeats this gives the metrics of `metrics.json`.
 
     Returns:
         Columns batch_size, order (`shuffled` or `sorted`), repeat, accuracy in [0, 1].
@@ -76,8 +77,7 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
     """The learned graph in numbers, from test nodes into the bank: columns measure, value."""
     graph, labels, bank_labels = nodes.graph, nodes.labels[TEST], nodes.labels[BANK]
     looked_at = degree(graph)  # (M,)
-    right = nodes.logits.argmax(1) == labels
-    base_right = nodes.base_logits[TEST].argmax(1) == labels
+    found = verdicts(nodes.logits, nodes.base_logits[TEST], labels)
     values = {
         "test nodes": len(nodes),
         "bank nodes": len(nodes.bank),
@@ -90,8 +90,8 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
         "gate, mean": nodes.gate.mean().item(),
         "bank nodes never looked at [%]": 100 * _share(looked_at == 0),
         "in-degree of the largest hub [edges]": int(looked_at.max()),
-        "images right only with the graph": int((right & ~base_right).sum()),
-        "images wrong only with the graph": int((~right & base_right).sum()),
+        "images right only with the graph": int((found == "rescued").sum()),
+        "images wrong only with the graph": int((found == "harmed").sum()),
     }
     return pd.DataFrame({"measure": list(values), "value": list(values.values())}, dtype=object)
 
@@ -111,11 +111,11 @@ def calibration(logits: Tensor, labels: Tensor) -> pd.DataFrame:
 
 
 def agreement(results: Results) -> pd.DataFrame:
-    """How the student, with neighbours and alone, compares with its teacher; one row each.
+    """How the student, with and without its graph, compares with its teacher; one row each.
 
     Columns agreement (share of images of the same prediction), kl, KL(teacher ‖ student) in nat,
     the shares of images that both, only the teacher, only the student and neither get right, and
-    ece, the expected calibration error, of 15 bins; the teacher's own stands in its row.
+    ece, the expected calibration error, of 15 bins; that of the teacher stands in its row.
     """
     tensors = results.tensors
     labels, teacher = tensors["labels"], tensors["teacher_logits"]
@@ -123,7 +123,7 @@ def agreement(results: Results) -> pd.DataFrame:
     rows = {}
     for name, logits in (
         ("student", tensors["logits"]),
-        ("own", tensors["base_logits"]),
+        ("no_graph", tensors["base_logits"]),
         ("teacher", teacher),
     ):
         right = logits.argmax(1) == labels
@@ -151,8 +151,8 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
 def true_probability_gain(nodes: RunNodes) -> Tensor:
     """What the neighbours add to the true class's probability, `(N,)` in [−1, 1]."""
     labels = nodes.labels[TEST][:, None]
-    own = nodes.base_logits[TEST].softmax(1).gather(1, labels)
-    return (nodes.logits.softmax(1).gather(1, labels) - own)[:, 0]
+    base = nodes.base_logits[TEST].softmax(1).gather(1, labels)
+    return (nodes.logits.softmax(1).gather(1, labels) - base)[:, 0]
 
 
 def _chance(labels: Tensor, bank_labels: Tensor) -> float:

@@ -6,24 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnn2gnn.palette import INK, MODELS, SEQUENTIAL
-from cnn2gnn.report.style import PAGE, SMALLEST, new_figure, styled
+from cnn2gnn.drawing.pictures import draw_class_matrix
+from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
+from cnn2gnn.palette import INK, MODELS
 
-NAMES = {"teacher": "teacher", "own": "student, alone", "student": "graph student"}
-MARKS = {"teacher": "s", "own": "^", "student": "o"}
+NAMES = {"teacher": "teacher", "no_graph": "student, no_graph", "student": "graph student"}
+MARKS = {"teacher": "s", "no_graph": "^", "student": "o"}
 RIGHT = {
     "both": "#bbbbbb",
     "teacher only": MODELS["teacher"],
     "student only": MODELS["student"],
     "neither": INK,
 }
-READABLE = 20  # classes whose names fit along a column
-NUMBERED = 12  # classes whose cells hold a number
 
 
 @styled
@@ -31,7 +28,7 @@ def reliability(calibrations: dict[str, pd.DataFrame], errors: dict[str, float])
     """Accuracy against confidence; below, how often each confidence occurs.
 
     Args:
-        calibrations: as of `measures.calibration`, by model: teacher, own, student.
+        calibrations: as of `measures.calibration`, by model: teacher, no_graph, student.
         errors: expected calibration errors in [0, 1], by model.
     """
     figure = new_figure(height=3.8)
@@ -60,34 +57,8 @@ def class_matrix(shares: Tensor, classes: Sequence[str], rows: str, columns: str
         rows, columns: what the axes show.
     """
     figure = new_figure(height=3.1)
-    axes = figure.add_subplot()
-    # the square root: the rare mistakes are what one looks for
-    picture = axes.imshow(100 * shares.numpy(), cmap=SEQUENTIAL, norm=PowerNorm(0.5, 0, 100))
-    if len(classes) <= READABLE:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
-    if len(classes) <= NUMBERED:
-        _numbers(axes, 100 * shares)
-    axes.set_xlabel(columns)
-    axes.set_ylabel(rows)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ticks=[0, 1, 5, 20, 50, 100], label="share of the row [%]")
-    bar.outline.set_visible(False)
+    draw_class_matrix(figure.add_subplot(), shares, classes, rows, columns)
     return figure
-
-
-def _numbers(axes: Axes, percent: Tensor) -> None:
-    for row, values in enumerate(percent.tolist()):
-        for column, value in enumerate(values):
-            if value >= 0.5:
-                colour = "white" if value < 25 else "black"
-                look: dict[str, Any] = {
-                    "ha": "center",
-                    "va": "center",
-                    "color": colour,
-                    "fontsize": SMALLEST,
-                }
-                axes.text(column, row, f"{value:.0f}", **look)
 
 
 @styled

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cnn2gnn.classnames import readable
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.runs import Run
@@ -67,10 +68,10 @@ class Results:
         """Student, bank and graph of a run with a graph."""
         return RunNodes.load(self.run)
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self.splits.test.classes
+        """Names of the classes, each one once."""
+        return readable(self.splits.test.classes)
 
     def source(self, *files: str) -> str:
         """Name files of the run, as in `runs/demo/metrics.json`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +10,8 @@ from functools import cached_property
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cnn2gnn.drawing.style import drawn
 from cnn2gnn.report.results import Results
-from cnn2gnn.report.style import drawn
 
 NODES_FILE = "nodes.safetensors"
 BANK_FILE = "bank.safetensors"
@@ -32,6 +33,28 @@ class Exhibit:
     source: str
     content: Figure | pd.DataFrame
     numbers: pd.DataFrame | None = None
+
+    @property
+    def is_figure(self) -> bool:
+        """Whether this is a figure, not a table."""
+        return isinstance(self.content, Figure)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The table as people read it; the index is its first column, under a heading as well."""
+        assert isinstance(self.content, pd.DataFrame)
+        index = self.content.index.name or "model"
+        return self.content.rename_axis(columns=None, index=index).reset_index()
+
+    @property
+    def every_number(self) -> pd.DataFrame:
+        """Of a table, what it was made from: one row a measurement."""
+        return self.table if self.numbers is None else self.numbers
+
+    @property
+    def data_uri(self) -> str:
+        """The figure as an address that needs no file."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
 
     @cached_property
     def svg(self) -> bytes:

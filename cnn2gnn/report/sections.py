@@ -34,9 +34,9 @@ def predictions(results: Sequence[Results]) -> Section:
             torch.cat([r.tensors["labels"] for r in results]),
         )
         for model, name in (
-            ("teacher", "teacher_logits"), ("own", "base_logits"), ("student", "logits")
+            ("teacher", "teacher_logits"), ("no_graph", "base_logits"), ("student", "logits")
         )
-        if model != "own" or results[0].has_graph
+        if model != "no_graph" or results[0].has_graph
     }  # fmt: skip
     agreements = tables.tidy(results, measures.agreement, NODES_FILE)
     errors = agreements.groupby("model")["ece"].mean().to_dict()

@@ -6,11 +6,15 @@ import torch
 from matplotlib.figure import Figure
 from torchvision.utils import make_grid
 
+from cnn2gnn.classnames import readable
 from cnn2gnn.data import ImageSet
+from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.style import styled
 
 GAP_PIXELS = 1
 
 
+@styled
 def sample_sheet(images: ImageSet, columns: int = 10) -> Figure:
     """Draw the first images of every class, one class a row; a class with fewer leaves gaps.
 
@@ -33,8 +37,9 @@ def sample_sheet(images: ImageSet, columns: int = 10) -> Figure:
     inches = max(0.4, min(1.0, step / 100))
     figure = Figure(figsize=(columns * inches + 2, len(rows) * inches + 0.4), layout="constrained")
     axes = figure.add_subplot()
+    names = plain_names(readable(images.classes))
     axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")  # (H, W, 3)
-    axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], images.classes)
+    axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], names)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

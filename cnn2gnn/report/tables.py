@@ -16,7 +16,7 @@ from cnn2gnn.report.results import Results
 # how the stages of a run are called where people read
 STAGES = {
     "teacher": "teacher",
-    "twin": "stem-only + KD",
+    "twin": "twin",
     "undistilled": "undistilled graph student",
     "student": "graph student",
 }
@@ -38,8 +38,8 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
             over the reshuffles.
 
     Returns:
-        Rows teacher, stem-only + KD, undistilled graph student, graph student, as far as they
-        exist; columns parameters, bank MB, alone, batch (mean ± std), inductive, sorted (audit).
+        Rows teacher, twin, undistilled graph student, graph student, as far as they
+        exist; columns parameters, bank MB, no_graph, batch (mean ± std), inductive, sorted (audit).
 
     Raises:
         ValueError: there are no metrics.
@@ -136,7 +136,7 @@ def differences(measured: pd.DataFrame) -> pd.DataFrame:
     for model, protocol in best.items():
         if (model, protocol) in by_run.index and ("student", "inductive") in by_run.index:
             points = 100 * (by_run["student", "inductive"] - by_run[model, protocol])
-            name = "graph student, alone" if model == "student" else STAGES[model]
+            name = "graph student, no_graph" if model == "student" else STAGES[model]
             rows += [
                 {"run": run, "against": name, "points": value} for run, value in points.items()
             ]

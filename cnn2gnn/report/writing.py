@@ -65,15 +65,6 @@ class Report:
         return out / "report.html"
 
 
-def write_report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
-    """Write the report of one run, or one comparison of several; return the page's path.
-
-    Raises:
-        ValueError, FileNotFoundError: see `Report.build`; nothing is written then.
-    """
-    return Report.build(runs).write(out)
-
-
 def _letters() -> Iterator[str]:
     """a, b, …, z, aa, ab, …"""
     for length in count(1):

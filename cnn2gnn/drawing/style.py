@@ -1,16 +1,20 @@
-"""One look for all figures: two widths of a printed page, letters that can be read at them."""
+"""One look for all figures: letters that can be read at the width of a printed page."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from cnn2gnn.drawing.lettering import families
 from cnn2gnn.palette import INK
 
+P = ParamSpec("P")
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a two-column paper, and both
 SMALLEST = 7  # points
 
@@ -33,6 +37,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "legend.frameon": False,
+    "text.usetex": False,  # a class may be called as it likes
     "axes.prop_cycle": cycler(color=[INK]),
 }
 
@@ -47,8 +52,16 @@ _UNDATED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
 }
 
-# A decorator: figures take their style when they are made, whatever the reader's own settings are.
-styled = matplotlib.rc_context(STYLE)
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Give a figure this style when it is made, whatever the reader's own settings are."""
+
+    @wraps(draw)
+    def drawn_in_style(*arguments: P.args, **named: P.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE | {"font.family": families()}):
+            return draw(*arguments, **named)
+
+    return drawn_in_style
 
 
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:

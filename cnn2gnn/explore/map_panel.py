@@ -19,7 +19,7 @@ _PREVIEWS_AT_ONCE = 2000  # the others follow in the background
 MARGIN = 0.04  # of the map's extent on each side: points at its border are not cut
 
 
-class MapView:
+class MapPanel:
     """jupyter-scatter over a state.
 
     Args:
@@ -43,7 +43,7 @@ class MapView:
                 "part": pd.Categorical.from_codes(part, [TEST, BANK]),
                 "image": "",
                 "node": [str(nodes.node(row)) for row in range(nodes.rows)],
-                "true label": [nodes.classes[label] for label in nodes.together(nodes.labels)],
+                "true label": categories["class"],
                 **categories,
             }
         )

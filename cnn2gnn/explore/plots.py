@@ -1,4 +1,4 @@
-"""The figures of a state by name: what a headless run shows, and what can be exported."""
+"""The plots of a state by name: what a headless run shows, and what can be exported."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from cnn2gnn.evaluation.nodes import BANK, TEST, Node
+from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.style import styled
+from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore import figures, graph_figures, time_figures
 from cnn2gnn.explore.state import ExplorerState
 
 
-def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[], Figure]]:
-    """Return what draws each figure of the present state.
+def plots(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[], Figure]]:
+    """Return what draws each plot of the present state.
 
     Args:
         colour: of the map; see `colouring`.
@@ -36,7 +38,8 @@ def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
 
     def evidence() -> Figure:
         prediction = state.edited()
-        names = [f"{node} ({nodes.classes[nodes.label(node)]})" for node in prediction.neighbours]
+        classes = plain_names(nodes.classes)
+        names = [f"{node} ({classes[nodes.label(node)]})" for node in prediction.neighbours]
         return figures.evidence_figure(prediction, nodes.classes, label, names)
 
     def same_class(node: Node) -> bool:
@@ -52,9 +55,7 @@ def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
         ),
         "ranking": lambda: figures.ranking_figure(state.edge_ranking()),
         "matrix": lambda: graph_figures.matrix_figure(state.edges.mixing, nodes.classes),
-        "adjacency": lambda: graph_figures.adjacency_figure(
-            nodes.graph.neighbours, nodes.graph.weights, nodes.labels[TEST], nodes.labels[BANK]
-        ),
+        "adjacency": lambda: graph_figures.adjacency_figure(nodes),
         "wrong-class edges": lambda: graph_figures.pairs_figure(
             state.edges.between_classes(), nodes.image
         ),
@@ -63,4 +64,4 @@ def views(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
     if timelines:
         drawn["time"] = lambda: time_figures.timeline_figure(timelines)
         drawn["mixing over time"] = lambda: time_figures.evolution_figure(timelines, nodes.classes)
-    return drawn
+    return {name: styled(draw) for name, draw in drawn.items()}

@@ -1,0 +1,86 @@
+"""Class names where people read them: they are the user's and may hold anything.
+
+`readable` makes every sign visible and no two names alike, so that a table may be keyed by them.
+HTML is escaped by its templates, LaTeX by `report.latex`, and what matplotlib takes for mathematics
+by `drawing.lettering`; nobody else changes a name.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+# control characters, halves of surrogate pairs (bytes of a file name that are no UTF-8), line and
+# paragraph separators
+_INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}
+# what turns the direction of all the text that follows, a byte order mark, what XML cannot hold
+_UNRULY = {*map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0xFFFE, 0xFFFF])}
+_ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
+
+
+def readable(names: Sequence[str]) -> tuple[str, ...]:
+    r"""Return the names with every sign visible, each one once.
+
+    >>> readable(["crane", "crane", "a\nb", ""])
+    ('crane (1)', 'crane (2)', 'a\\nb', "''")
+    """
+    return distinct([_visible(name) for name in names])
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Number the names that occur more than once, in their order."""
+    occurring, taken, numbers = Counter(names), set(names), Counter[str]()
+    told_apart = []
+    for name in names:
+        shown = name
+        while occurring[name] > 1 and shown in taken:
+            numbers[name] += 1
+            shown = f"{name} ({numbers[name]})"
+        taken.add(shown)
+        told_apart.append(shown)
+    return tuple(told_apart)
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """The beginning and the end of a name of more than `most` letters, at least 4."""
+    if len(name) <= most:
+        return name
+    tail = most // 3
+    return f"{name[: most - tail - 1]}…{name[-tail:]}"
+
+
+def short_names(names: Sequence[str], most: int = 24) -> tuple[str, ...]:
+    """All names shortened, each one once still."""
+    return distinct([shortened(name, most) for name in names])
+
+
+def apart(word: str, names: Collection[str]) -> str:
+    """A word of ours, in parentheses where a class is called so."""
+    while word in names:
+        word = f"({word})"
+    return word
+
+
+def isolated(name: str) -> str:
+    """A name for a line of plain text: written from right to left, it leaves the rest in order."""
+    return f"{_ISOLATE}{name}{_END_OF_ISOLATE}"
+
+
+def in_line(name: str) -> str:
+    """A name within a line of a list, shortened and isolated."""
+    return isolated(shortened(name))
+
+
+def _visible(name: str) -> str:
+    signs = unicodedata.normalize("NFC", name)
+    shown = "".join(_escaped(sign) if _hidden(sign) else sign for sign in signs)
+    return shown if shown.strip() else repr(shown)
+
+
+def _hidden(sign: str) -> bool:
+    return unicodedata.category(sign) in _INVISIBLE or sign in _UNRULY
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()

@@ -182,7 +182,8 @@ class TestConfigurations:
     def test_runs_that_differ_in_seeds_are_one_group(self, small_run, tmp_path):
         def result(**more):
             config = small_config(tmp_path, **more)
-            run = type(small_run)(tmp_path / config.runtime.run, config)
+            made_from = {**small_run.manifest, "parameters": config.parameters()}
+            run = type(small_run)(tmp_path / config.runtime.run, made_from)
             return Results(run, {}, {})
 
         a, b, c = result(run="a"), result(run="b", seed=1, teacher_seed=2), result(run="c", k=12)

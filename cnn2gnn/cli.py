@@ -108,11 +108,15 @@ def data(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
+    from cnn2gnn.files import BrokenFileError
     from cnn2gnn.runs import Run
 
     names = run_names(options.runs)
-    for name in names:
-        Run.open(Path(options.runs_dir) / name).metrics()  # raises where a run is not finished
+    try:
+        for name in names:
+            Run.open(Path(options.runs_dir) / name).metrics()  # raises where it is not finished
+    except BrokenFileError as error:
+        return _complain(str(error), 2)
     return _execute(["04"], {"runs": names, "runs_dir": options.runs_dir}, REPORTS / joined(names))
 
 

@@ -106,13 +106,21 @@ def test_report_gives_its_runs_to_notebook_04(workplace):
     for name in ("a", "b"):
         folder = workplace / "results" / name
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text('{"parameters": {}, "own": {}}')
+        parts = ("parameters", "own", "data", "hardware", "teacher", "stages")
+        (folder / "config.json").write_text(json.dumps({part: {} for part in parts}))
         (folder / "metrics.json").write_text("{}")
     check = "assert (runs, runs_dir) == (['a', 'b'], 'results')"
     names = "runs: list = None\nruns_dir: str = 'runs'"
     write(workplace / "notebooks" / "04_report.ipynb", check, parameters=names)
     assert cli.main(["report", "a", "b", "--runs-dir", "results"]) == 0
     assert (workplace / "reports/a-b/04_report.ipynb").exists()
+
+
+def test_a_damaged_run_is_one_line_too(workplace, capsys):
+    (workplace / "runs" / "a").mkdir(parents=True)
+    (workplace / "runs" / "a" / "config.json").write_text("{")
+    assert cli.main(["report", "a"]) == 2
+    assert "runs/a/config.json is damaged" in errors(capsys)
 
 
 def test_a_failing_notebook_stops_the_run_and_says_where_to_look(workplace, capsys):

@@ -59,5 +59,5 @@ def _drawable(letter: str) -> str:
 
 @cache
 def _letters() -> frozenset[int]:
-    fonts = [get_font(findfont(FontProperties(family=family))) for family in families()]
+    fonts = [get_font(findfont(FontProperties(family=[family]))) for family in families()]
     return frozenset().union(*(font.get_charmap() for font in fonts))

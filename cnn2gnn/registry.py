@@ -102,3 +102,21 @@ TEACHERS = Registry(
 
 # loss(student_logits, teacher_logits, labels, *, temperature, weight) -> scalar
 LOSSES = Registry("loss", {"kd": "cnn2gnn.distillation.losses:response_kd"})
+
+# source(request) -> Source: `data.source`. A name with a colon takes what stands behind it.
+DATASETS = Registry(
+    "dataset",
+    {
+        "digits": "cnn2gnn.data.bundled:digits_source",
+        "fashion-mnist": "cnn2gnn.data.bundled:torchvision_source",
+        "cifar10": "cnn2gnn.data.bundled:torchvision_source",
+        "cifar100": "cnn2gnn.data.bundled:torchvision_source",
+        "stl10": "cnn2gnn.data.bundled:torchvision_source",
+        "mini-imagenet": "cnn2gnn.data.mini_imagenet:mini_imagenet_source",
+        "folder:PATH": "cnn2gnn.data.folder:folder_source",
+        "parquet:GLOB": "cnn2gnn.data.parquet:parquet_source",
+    },
+)
+
+# what samples are, how they are decoded, varied and shown: `data.modality`
+MODALITIES = Registry("modality", {"image": "cnn2gnn.data.modality:IMAGE"})

@@ -45,16 +45,16 @@ def values(part: Any) -> list[int]:
 
 
 def test_real_images_keep_their_pixels(shared_data: Path, tmp_path: Path) -> None:
-    table = pyarrow.parquet.read_table(shared_data / "cifar100-test.parquet").slice(0, 400)
-    split = pyarrow.array(["train"] * 300 + ["test"] * 100)
+    table = pyarrow.parquet.read_table(shared_data / "cifar100-test.parquet").slice(0, 2000)
+    split = pyarrow.array(["train"] * 1900 + ["test"] * 100)
     table = table.set_column(table.column_names.index("split"), "split", split)
     pyarrow.parquet.write_table(table, tmp_path / "slice.parquet")
     splits = load(f"parquet:{tmp_path}/slice.parquet")
-    assert [len(part) for part in splits] == [270, 30, 100]
+    assert [len(part) for part in splits] == [1710, 190, 100]
     assert len(splits.test.classes) == 100 and splits.test.classes[0] == "apple"
-    assert splits.test.labels.tolist() == table["label"].to_pylist()[300:]
+    assert splits.test.labels.tolist() == table["label"].to_pylist()[1900:]
     for row in (0, 99):
-        encoded = table["image"][300 + row].as_py()
+        encoded = table["image"][1900 + row].as_py()
         expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
         np.testing.assert_array_equal(splits.test.images[row].permute(1, 2, 0), expected)
 
@@ -126,13 +126,12 @@ GOOD = {"image": images(8), "label": [0, 1] * 4}
     [
         ({"image": images(8), "y": [0] * 8}, None, "label_column='label' is not in .*: image, y"),
         ({"text": ["a"] * 8, "label": [0] * 8}, None, "no column `image` .*: text, label"),
-        ({"image": images(7) + [None], "label": [0] * 8}, None, r"row 7 of .*x\.parquet has no im"),
         (
-            {"image": images(7) + [b"wav"], "label": [0] * 8},
+            {"image": images(7) + [b"wav"], "label": [0, 1] * 4},
             None,
             "row 7 of .* or no image of a known",
         ),
-        ({"image": images(7) + [png(0)[:-30]], "label": [0] * 8}, None, "row 7 of .* is broken"),
+        ({"image": images(7) + [png(0)[:-30]], "label": [0, 1] * 4}, None, "row 7 of .* is broken"),
         ({"image": images(8), "label": [0] * 7 + [None]}, None, "label=None in row 7 of"),
         ({"image": images(8), "label": [0.5] * 8}, None, "must hold integers or text, not double"),
         (GOOD | {"split": ["train"] * 7 + ["holdout"]}, None, "split='holdout' in .* must be one"),

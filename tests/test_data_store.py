@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cnn2gnn.data import Splits, load, store
+from cnn2gnn.data import Item, Splits, load, store
+from cnn2gnn.registry import MODALITIES
 
 
 @pytest.fixture
@@ -29,13 +32,13 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each decoding."""
     seen: list[int] = []
-    decode = store.decode
+    image = MODALITIES["image"]
 
-    def counted(items: list[store.Tensor], *more: object) -> torch.Tensor:
+    def counted(items: Sequence[Item], size: int | None, title: str) -> torch.Tensor:
         seen.append(len(items))
-        return decode(items, *more)  # type: ignore[arg-type]
+        return image.decode(items, size, title)
 
-    monkeypatch.setattr(store, "decode", counted)
+    monkeypatch.setitem(MODALITIES._entries, "image", replace(image, decode=counted))
     return seen
 
 

@@ -11,7 +11,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "augmentation": ["RECIPES", "augment"],
         "imageset": ["ImageSet", "Splits", "channel_statistics"],
-        "loading": ["DATASETS", "load"],
-        "pixels": ["DataError"],
+        "loading": ["load"],
+        "modality": ["Modality"],
+        "pixels": ["DataError", "Item"],
+        "source": ["Request", "Samples", "Source"],
     },
 )

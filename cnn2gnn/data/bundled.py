@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from cnn2gnn.data.listing import absolute
 from cnn2gnn.data.pixels import DataError, Item
-from cnn2gnn.data.source import Samples, Source
+from cnn2gnn.data.source import Request, Samples, Source
 
 TORCHVISION = {
     "fashion-mnist": "FashionMNIST",
@@ -23,9 +24,9 @@ DEFAULT_DATA_DIR = "data"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
-def digits_source() -> Source:
+def digits_source(asked: Request) -> Source:
     """scikit-learn's 1,797 digits, 8×8, 0..16 scaled to 0..255; no part of theirs is a test."""
-    return Source("digits", (), _read_digits)
+    return Source(asked.name, (), _read_digits)
 
 
 def _read_digits() -> Samples:
@@ -39,7 +40,7 @@ def _read_digits() -> Samples:
     )
 
 
-def torchvision_source(name: str, data_dir: str | Path | None, download: bool) -> Source:
+def torchvision_source(asked: Request) -> Source:
     """Find a data set of torchvision in `data_dir` (none: `data`), or fetch it there.
 
     `data_dir` may hold torchvision's folder or be that folder. Fashion-MNIST may also lie there as
@@ -50,10 +51,11 @@ def torchvision_source(name: str, data_dir: str | Path | None, download: bool) -
     """
     import torchvision.datasets
 
+    name = asked.name
     kind = getattr(torchvision.datasets, TORCHVISION[name])
-    folder = Path(data_dir or DEFAULT_DATA_DIR).expanduser().resolve()
+    folder = absolute(asked.data_dir or DEFAULT_DATA_DIR)
     found = _find(name, kind, folder)
-    if found is None and download:
+    if found is None and asked.download:
         try:
             kind(folder, download=True)
         except Exception as error:  # no network, a wrong checksum, a full disk
@@ -65,7 +67,9 @@ def torchvision_source(name: str, data_dir: str | Path | None, download: bool) -
             f"{_files(kind, Path())[0]}, or pass download=True"
         )
     root, files = found
-    return Source(name, files, lambda: _read_torchvision(name, kind, root, files))
+    notes = ("left out: 100,000 unlabelled images",) if name == "stl10" else ()
+    deciding = files + _class_file(kind, root)
+    return Source(name, deciding, lambda: _read_torchvision(name, kind, root, files), notes=notes)
 
 
 def _find(name: str, kind: Any, folder: Path) -> tuple[Path, tuple[Path, ...]] | None:
@@ -87,6 +91,15 @@ def _files(kind: Any, root: Path) -> tuple[Path, ...]:
             root / kind.__name__ / "raw" / file.removesuffix(".gz") for file, _ in kind.resources
         )
     return tuple(root / kind.base_folder / file for file, _ in kind.train_list + kind.test_list)
+
+
+def _class_file(kind: Any, root: Path) -> tuple[Path, ...]:
+    """The file of the class names, where they lie in one."""
+    if hasattr(kind, "resources"):
+        return ()
+    named = kind.class_names_file if hasattr(kind, "class_names_file") else kind.meta["filename"]
+    path = root / kind.base_folder / named
+    return (path,) if path.is_file() else ()
 
 
 def _read_torchvision(name: str, kind: Any, root: Path, files: Iterable[Path]) -> Samples:

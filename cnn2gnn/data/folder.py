@@ -1,129 +1,122 @@
-"""Images in class folders, and Mini-ImageNet in either of the layouts it goes by."""
+"""Images in class folders, perhaps in parts."""
 
 from __future__ import annotations
 
-import csv
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn2gnn.data.bundled import DEFAULT_DATA_DIR
-from cnn2gnn.data.pixels import DataError, Item
-from cnn2gnn.data.source import PART_NAMES, PARTS, TEST_SHARE, Samples, Source
+from PIL import Image
 
-# As in torchvision's ImageFolder, and GIF.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+from cnn2gnn.data.listing import absolute, files_below, subfolders
+from cnn2gnn.data.names import LeftOut, shown
+from cnn2gnn.data.pixels import FORMATS, DataError, Item
+from cnn2gnn.data.source import PART_NAMES, TEST_SHARE, Request, Samples, Source
+
 # part -> the files and class names of its images
 Listing = Mapping[str, list[tuple[Path, str]]]
 
-MINI_IMAGENET_FOLDERS = ("mini-imagenet", "miniImageNet", "mini_imagenet", "miniimagenet")
-# 100 of the 600 images a class.
-MINI_IMAGENET_TEST_SHARE = 1 / 6
+
+@functools.cache
+def suffixes() -> tuple[str, ...]:
+    """Every suffix of a format that is read; a camera's .mpo is a JPEG with a second picture."""
+    known = Image.registered_extensions()
+    return tuple(sorted(suffix for suffix, kind in known.items() if kind in (*FORMATS, "MPO")))
 
 
-def folder_source(path: str) -> Source:
-    """Find images in `path/CLASS/…`, or in `path/train/CLASS/…` with `val` and `test` beside it.
-
-    Hidden files and files that are no images by their suffix are passed over.
-
-    Raises:
-        DataError: there is no such folder, it holds no images, or a part has a class that the
-            training part lacks.
-    """
-    root = Path(path).expanduser().resolve()
-    listing = _list_folder(root)
-    classes = {label for _, label in listing["train"]}
-    for part, images in listing.items():
-        strangers = sorted({label for _, label in images} - classes)
-        if strangers:
-            raise DataError(f"{root}: the {part} part has classes that train lacks: {strangers[0]}")
-    return _source(f"folder:{root.name}", listing, TEST_SHARE)
-
-
-def mini_imagenet_source(data_dir: str | Path | None) -> Source:
-    """Find Mini-ImageNet in `data_dir`: class folders, or `images/` with train.csv, val.csv, ….
-
-    The few-shot split gives each part classes of its own, which serves no classifier: then all
-    images are pooled, and a fixed sixth of each class (100 of 600) is the test part.
+def folder_source(asked: Request) -> Source:
+    """Find images in `PATH/CLASS/…`, or in `PATH/train/CLASS/…` with `val` and `test` beside it.
 
     Raises:
-        DataError: it is in neither layout there.
+        DataError: there is no such folder, it holds no images or a single class, or it may be
+            read in two ways.
     """
-    folder = Path(data_dir or DEFAULT_DATA_DIR).expanduser().resolve()
-    places = [folder / name for name in MINI_IMAGENET_FOLDERS] + [folder]
-    root = next((place for place in places if place.is_dir()), None)
-    if root is None or not any(root.iterdir()):
-        raise DataError(
-            f"mini-imagenet is not in data_dir={str(folder)!r}: put there its class folders, or "
-            "images/ with train.csv, val.csv and test.csv (it may not be redistributed)"
-        )
-    listing = _list_csv(root) if (root / "images").is_dir() else _list_folder(root)
-    groups = [{label for _, label in images} for images in listing.values()]
-    if len(groups) > 1 and len(set.union(*groups)) == sum(map(len, groups)):
-        listing = {"train": [image for images in listing.values() for image in images]}
-    return _source("mini-imagenet", listing, MINI_IMAGENET_TEST_SHARE)
+    root, left_out = absolute(asked.place), LeftOut()
+    listing = list_folder(root, left_out)
+    classes = {label for images in listing.values() for _, label in images}
+    if len(classes) == 1:
+        deeper = sorted({shown(f.parent.name) for f, _ in listing["train"]} - classes)
+        hint = f"; are {', '.join(deeper[:3])} the classes? They lie too deep" if deeper else ""
+        raise DataError(f"{shown(root)} holds one class only, {classes.pop()!r}{hint}")
+    return listed_source(f"folder:{shown(root.name)}", listing, TEST_SHARE, left_out.notes())
 
 
-def _source(name: str, listing: Listing, test_share: float) -> Source:
-    files = [file for images in listing.values() for file, _ in images]
-    names = [label for images in listing.values() for _, label in images]
+def listed_source(
+    name: str,
+    listing: Listing,
+    test_share: float,
+    notes: tuple[str, ...],
+    tables: tuple[Path, ...] = (),
+) -> Source:
+    """Return the source of listed files; `tables` are the files that tell their labels."""
+    images = [image for part in listing.values() for image in part]
     parts = [part for part, images in listing.items() for _ in images]
-    classes = tuple(sorted(set(names)))
+    classes = tuple(sorted({label for _, label in images}))
     index = {label: i for i, label in enumerate(classes)}
     samples = Samples(
-        [Item(file, str(file)) for file in files],
-        [index[label] for label in names],
+        [Item(file, shown(file)) for file, _ in images],
+        [index[label] for _, label in images],
         parts,
         classes,
         test_share,
     )
-    return Source(name, tuple(files), lambda: samples)
+    files = (*tables, *(file for file, _ in images))
+    return Source(name, files, lambda: samples, notes=notes)
 
 
-def _list_folder(root: Path) -> Listing:
-    folders = _subfolders(root)
-    names = {folder.name.lower() for folder in folders}
-    # Parts only if nothing else is there: "train" may well be a class beside "bus" and "car".
-    divided = "train" in {PART_NAMES.get(name) for name in names} and names <= set(PART_NAMES)
-    if divided:
-        listing: Listing = {
-            PART_NAMES[folder.name.lower()]: _class_images(folder) for folder in folders
-        }
-    else:
-        listing = {"train": _class_images(root)}
+def list_folder(root: Path, left_out: LeftOut) -> Listing:
+    """Return the images of `root`, by part; all are "train" where it has no parts.
+
+    Raises:
+        DataError: see `folder_source`.
+    """
+    images: dict[str, list[Path]] = {}  # by the first folder below root
+    for file in files_below(root, left_out):
+        inside = file.relative_to(root)
+        if file.suffix.lower() not in suffixes():
+            left_out.add("files of unknown suffix", inside)
+        elif len(inside.parts) == 1:
+            left_out.add("images outside class folders", inside)
+        else:
+            images.setdefault(inside.parts[0], []).append(file)
+    listing: dict[str, list[tuple[Path, str]]] = {"train": []}
+    divided = _is_divided(root, images)
+    for name, files in images.items():
+        part = PART_NAMES[name.lower()] if divided else "train"
+        above = root / name if divided else root  # the folder of the class folders
+        for file in files:
+            inside = file.relative_to(above)
+            if len(inside.parts) == 1:
+                left_out.add("images outside class folders", file.relative_to(root))
+            else:
+                listing.setdefault(part, []).append((file, shown(inside.parts[0])))
+    filled = {folder for files in images.values() for file in files for folder in file.parents}
+    for level in [root, *(root / name for name in images if divided)]:
+        for folder in subfolders(level):
+            if folder not in filled:
+                left_out.add("folders without images", folder.relative_to(root))
     if not listing["train"]:
-        raise DataError(f"{root} holds no images in class folders ({', '.join(SUFFIXES)})")
+        told = "".join(f"; {note}" for note in left_out.notes())
+        raise DataError(
+            f"{shown(root)} holds no images in class folders ({', '.join(suffixes())}){told}"
+        )
     return listing
 
 
-def _class_images(root: Path) -> list[tuple[Path, str]]:
-    return [
-        (file, folder.name)
-        for folder in _subfolders(root)
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
+def _is_divided(root: Path, images: Mapping[str, list[Path]]) -> bool:
+    """Whether the folders in `root` that hold `images` are parts, and not classes.
 
-
-def _subfolders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}")
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _list_csv(root: Path) -> Listing:
-    listing = {}
-    for part in PARTS:
-        table = root / ("val.csv" if part == "validation" else f"{part}.csv")
-        if not table.is_file():
-            continue
-        with table.open(newline="") as file:
-            rows = csv.DictReader(file)
-            columns = rows.fieldnames or []
-            if not {"filename", "label"} <= set(columns):
-                raise DataError(
-                    f"{table} needs the columns filename, label; it has {', '.join(columns)}"
-                )
-            listing[part] = [(root / "images" / row["filename"], row["label"]) for row in rows]
-    if "train" not in listing:
-        raise DataError(f"{root} has images/ but no train.csv")
-    return listing
+    They are if nothing else is there: "train" may well be a class beside "bus" and "car".
+    """
+    parts = [name for name in images if name.lower() in PART_NAMES]
+    others = sorted(set(images) - set(parts))
+    if "train" not in {PART_NAMES[name.lower()] for name in parts}:
+        return False
+    # Two parts whose images lie in folders of their own can hardly be two classes.
+    deep = [n for n in parts if all(len(f.relative_to(root).parts) > 2 for f in images[n])]
+    if others and len(deep) > 1:
+        raise DataError(
+            f"{shown(root)} has the parts {', '.join(deep)}, and beside them images in "
+            f"{shown(others[0])}: move that elsewhere"
+        )
+    return not others

@@ -1,18 +1,24 @@
-"""Labelled images in memory, and the statistics that models normalise them by."""
+"""Labelled images in memory, and the statistics that models normalise them by.
+
+Images are the first modality: what `ImageSet` holds of another has another shape, and is varied and
+shown otherwise, as `cnn2gnn.data.modality` says.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cnn2gnn.data.pixels import DataError
+from cnn2gnn.registry import MODALITIES
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +30,8 @@ class ImageSet:
         labels: int64 `(N,)`, indices into `classes`.
         classes: the names of the classes, in the order of their labels.
         name: what reports call the data set.
+        modality: a name in `registry.MODALITIES`, which says what `images` look like.
+        notes: what was decided or left out when the data were loaded, for the user to read.
 
     Raises:
         DataError: a shape, type or label that is not as above.
@@ -33,14 +41,14 @@ class ImageSet:
     labels: Tensor
     classes: tuple[str, ...]
     name: str
+    modality: str = "image"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        shape = tuple(self.images.shape)
-        if self.images.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3]:
-            raise DataError(f"images must be uint8 (N, C, S, S), not {self.images.dtype} {shape}")
-        if self.labels.dtype != torch.int64 or self.labels.shape != shape[:1]:
+        MODALITIES[self.modality].check(self.images)
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
-                f"labels must be int64 ({shape[0]},), "
+                f"labels must be int64 ({len(self.images)},), "
                 f"not {self.labels.dtype} {tuple(self.labels.shape)}"
             )
         wrong = (self.labels < 0) | (self.labels >= len(self.classes))
@@ -65,13 +73,34 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of pixels, labels and class names, in hexadecimal."""
-        return checksum([self.images, self.labels], json.dumps(self.classes))
+        """SHA-256 of modality, pixels, labels and class names, in hexadecimal."""
+        return checksum([self.images, self.labels], json.dumps([self.modality, self.classes]))
 
     def subset(self, indices: Tensor | Sequence[int]) -> ImageSet:
         """Return the images at `indices` (int64 `(M,)`), in that order."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
-        return ImageSet(self.images[rows], self.labels[rows], self.classes, self.name)
+        return replace(self, images=self.images[rows], labels=self.labels[rows])
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """Return the same images and labels on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def view(self, indices: Tensor, view: int, augmentation: str) -> Tensor:
+        """Return the images at `indices` `(B,)` as view `view` shows them, `(B, C, S, S)`.
+
+        A pure function of its arguments: image 17 in view 3 is the same wherever it is computed.
+
+        Args:
+            view: 0 is the clean image; 1, 2, … are augmented.
+            augmentation: the recipe, one of those that the modality knows.
+        """
+        indices = indices.to(self.images.device)
+        augment = MODALITIES[self.modality].augment
+        return augment(self.images[indices], indices, view, augmentation)
+
+    def preview(self, index: int) -> Image.Image:
+        """Return image `index` as a picture to be looked at."""
+        return MODALITIES[self.modality].preview(self.images[index])
 
 
 class Splits(NamedTuple):

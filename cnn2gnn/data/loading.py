@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from pathlib import Path
 
-from cnn2gnn.data.bundled import TORCHVISION, digits_source, torchvision_source
-from cnn2gnn.data.folder import folder_source, mini_imagenet_source
 from cnn2gnn.data.imageset import ImageSet, Splits
-from cnn2gnn.data.parquet import parquet_source
 from cnn2gnn.data.pixels import DataError
-from cnn2gnn.data.source import PARTS, Source
-from cnn2gnn.data.splitting import cut
+from cnn2gnn.data.source import PARTS, Request, Source
+from cnn2gnn.data.splitting import check_training, cut
 from cnn2gnn.data.store import decoded
+from cnn2gnn.registry import DATASETS
 
-DATASETS = ("digits", *TORCHVISION, "mini-imagenet", "folder:PATH", "parquet:GLOB")
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -35,9 +34,13 @@ def load(
       images, one for all seeds (a quarter; Mini-ImageNet a sixth);
     - validation: a stratified share of the training images, drawn by `split_seed`.
 
+    What was left out, or decided for want of a word about it, is told in one line of the log, which
+    goes to standard error unless logging is set up otherwise, and is kept as `notes` of each part.
+
     Args:
-        name: one of `DATASETS`: digits, fashion-mnist, cifar10, cifar100, stl10, mini-imagenet,
-            folder:PATH (class folders, perhaps in train, val, test) or parquet:GLOB.
+        name: one of `registry.DATASETS`: digits, fashion-mnist, cifar10, cifar100, stl10,
+            mini-imagenet, folder:PATH (class folders, perhaps in train, val, test), parquet:GLOB
+            (also a file or a folder), or what you have registered.
         data_dir: folder of torchvision's data sets and of mini-imagenet; none: `data`.
         download: fetch a torchvision data set that is missing.
         image_size: side in pixels. None keeps the size of the images, which must then be square
@@ -55,7 +58,7 @@ def load(
         raise DataError(f"image_size={image_size} must be at least 1")
     if split_seed < 0:
         raise DataError(f"split_seed={split_seed} must be at least 0")
-    source = _source(name, data_dir, download, label_column)
+    source = _source(Request(name, "", data_dir, download, label_column))
     found = decoded(source, image_size)
     rows = cut(
         found.labels,
@@ -66,25 +69,25 @@ def load(
         split_seed=split_seed,
         source=source.name,
     )
-    whole = ImageSet(found.images, found.labels, found.classes, source.name)
+    fewer = "" if train_images is None else f" with train_images={train_images}"
+    check_training(found.labels, rows["train"], found.classes, source.name + fewer)
+    notes = (*source.notes, *found.notes)
+    if notes:
+        log.warning("%s: %s", source.name, "; ".join(notes))
+    whole = ImageSet(found.images, found.labels, found.classes, source.name, source.modality, notes)
     return Splits(*(whole.subset(rows[part]) for part in PARTS))
 
 
-def _source(name: str, data_dir: str | Path | None, download: bool, label_column: str) -> Source:
-    kind, _, place = name.partition(":")
-    if kind == "parquet" and place:
-        return parquet_source(place, label_column)
-    if kind == "folder" and place:
-        return folder_source(place)
-    if name == "digits":
-        return digits_source()
-    if name == "mini-imagenet":
-        return mini_imagenet_source(data_dir)
-    if name in TORCHVISION:
-        return torchvision_source(name, data_dir, download)
-    near = difflib.get_close_matches(name, DATASETS, n=1)
+def _source(asked: Request) -> Source:
+    """Ask the data set that is registered by this name, or by what stands before its colon."""
+    kind, _, place = asked.name.partition(":")
+    for entry in DATASETS:
+        known, _, takes = entry.partition(":")
+        if known == kind and bool(takes) == bool(place):
+            return DATASETS[entry](asked._replace(name=kind, place=place))
+    near = difflib.get_close_matches(asked.name, DATASETS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise DataError(f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}")
+    raise DataError(f"unknown data set {asked.name!r}: {hint}known are {', '.join(DATASETS)}")
 
 
 load_data = load  # `cnn2gnn.load_data`: where no room is named, `load` says too little

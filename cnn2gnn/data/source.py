@@ -1,4 +1,8 @@
-"""What every kind of data set hands over before decoding."""
+"""What every kind of data set hands over before decoding.
+
+A data set of your own is one function from a `Request` to a `Source`, and one line in
+`registry.DATASETS`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,27 @@ PARTS = ("train", "validation", "test")
 PART_NAMES = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 TEST_SHARE = 0.25
+
+
+class Request(NamedTuple):
+    """What the user asks a data set for.
+
+    Attributes:
+        name: the name in the registry, less the colon and what follows.
+        place: what stands behind the colon, as in `folder:PATH`; else empty.
+        data_dir: folder of the data sets that have a name; None: `data`.
+        download: whether what is missing may be fetched.
+        label_column: the column of the labels, where the source has columns.
+    """
+
+    name: str
+    place: str = ""
+    data_dir: str | Path | None = None
+    download: bool = False
+    label_column: str = "label"
 
 
 class Samples(NamedTuple):
@@ -28,6 +50,7 @@ class Samples(NamedTuple):
         parts: for each image, which of `PARTS` it belongs to.
         classes: the names of the classes.
         test_share: what is cut off as test where the source has no test part of its own.
+        notes: what reading them decided or left out; a user is told.
     """
 
     items: Sequence[Item]
@@ -35,6 +58,7 @@ class Samples(NamedTuple):
     parts: Sequence[str]
     classes: tuple[str, ...]
     test_share: float = TEST_SHARE
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,12 +67,17 @@ class Source:
 
     Attributes:
         name: what reports call it.
-        files: what the images come from; names, sizes and times of change identify them.
+        files: the files that decide the result, without those that `read` names as items. Names,
+            sizes and times of change identify them. Without any, nothing is cached.
         read: reads the encoded images.
         options: what else decides what is read.
+        notes: what finding them decided or left out; a user is told.
+        modality: of the samples, a name in `registry.MODALITIES`.
     """
 
     name: str
     files: tuple[Path, ...]
     read: Callable[[], Samples]
     options: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    modality: str = "image"

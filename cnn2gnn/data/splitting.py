@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,29 @@ def stratified_order(labels: Tensor, seed: int, stream: int) -> Tensor:
     # Images of equal place come in random order, not in the order of their classes.
     ties = hashed(grouped, seed, stream, 1).argsort(stable=True)
     return grouped[ties[place[ties].argsort(stable=True)]]
+
+
+def check_training(labels: Tensor, train: Tensor, classes: Sequence[str], source: str) -> None:
+    """Check that a classifier can be trained: two classes, and each that occurs occurs in `train`.
+
+    Args:
+        labels: int64 `(N,)` of all images, indices into `classes`.
+        train: the indices of the training images; none is the business of `cut`.
+        source: what errors call the data set.
+
+    Raises:
+        DataError: a class is missing.
+    """
+    counts = labels.bincount(minlength=len(classes))  # (classes,)
+    present = counts.nonzero().flatten()
+    if len(present) < 2:
+        only = ", ".join(repr(classes[label]) for label in present)
+        raise DataError(f"{source} has images of one class only, {only}: two are needed")
+    missing = counts.bool() & (labels[train].bincount(minlength=len(classes)) == 0)
+    if len(train) and missing.any():
+        names = [classes[label] for label in missing.nonzero().flatten()]
+        more = f" and of {len(names) - 1} more that other parts have" if len(names) > 1 else ""
+        raise DataError(f"{source}: no training image is of the class {names[0]!r}{more}")
 
 
 def cut(

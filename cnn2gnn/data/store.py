@@ -1,7 +1,8 @@
 """Decoded images kept on disk, so that each data set is decoded once.
 
-One safetensors file for each (source files, options), with a checksum of its pixels. The folder may
-be deleted at any time.
+One safetensors file for each (source, options, decoder), with a checksum of its pixels. It is used
+while every file that decides the result has the size and times it had. The folder may be deleted at
+any time.
 """
 
 from __future__ import annotations
@@ -11,112 +12,158 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import PIL
 import torch
 from torch import Tensor
 
-from cnn2gnn.data.decode import decode
 from cnn2gnn.data.imageset import checksum
+from cnn2gnn.data.names import class_names, shown
 from cnn2gnn.data.pixels import DataError
-from cnn2gnn.data.source import PARTS, Source
+from cnn2gnn.data.source import PARTS, Samples, Source
+from cnn2gnn.data.splitting import check_training
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.registry import MODALITIES
 
-# To be raised whenever the rules of decoding change.
-VERSION = 1
+# To be raised whenever the rules of listing and labelling change; a modality has its own version.
+VERSION = 2
 log = logging.getLogger(__name__)
 
 
 class Decoded(NamedTuple):
-    """A whole data set before it is cut: images `(N, C, S, S)`, labels `(N,)`, parts `(N,)`."""
+    """A whole data set before it is cut: images `(N, C, S, S)`, labels `(N,)`, parts `(N,)`.
+
+    `notes` are those of `Samples`, and what was done to the names of the classes.
+    """
 
     images: Tensor
     labels: Tensor
     parts: Tensor
     classes: tuple[str, ...]
     test_share: float
+    notes: tuple[str, ...]
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: the environment's CNN2GNN_CACHE, or ~/.cache/cnn2gnn."""
-    return Path(os.environ.get("CNN2GNN_CACHE") or "~/.cache/cnn2gnn").expanduser()
+    """Where decoded images are kept: the environment's CNN2GNN_CACHE, or ~/.cache/cnn2gnn.
+
+    Raises:
+        OSError: this user has no home.
+    """
+    try:
+        return Path(os.environ.get("CNN2GNN_CACHE") or "~/.cache/cnn2gnn").expanduser()
+    except RuntimeError as error:
+        raise OSError(f"{error}; the environment's CNN2GNN_CACHE may name a folder") from error
 
 
 def decoded(source: Source, image_size: int | None) -> Decoded:
-    """Return the decoded images of `source`, from the cache if they are there and whole."""
+    """Return the decoded images of `source`, from the cache if they are there and whole.
+
+    Raises:
+        DataError: the source is broken, or its labels serve no classifier.
+    """
     if not source.files:  # in memory anyway
-        return _decode(source, image_size)
-    path = (
-        cache_folder() / "images" / f"{_slug(source.name)}-{_key(source, image_size)}.safetensors"
-    )
+        return _decode(source, source.read(), image_size)
+    key = _key(source, image_size)
     try:
-        return _load(path)
-    except FileNotFoundError:
-        pass
+        path = cache_folder() / "images" / f"{_slug(source.name)}-{key}.safetensors"
+        found = _load(path)
     except BrokenFileError as error:
         log.warning("decoding %s again: %s", source.name, error)
-    made = _decode(source, image_size)
+        found = None
+    except OSError as error:  # no home, or another's: that costs time, not the run
+        log.warning("decoded images of %s are not kept: %s", source.name, error)
+        return _decode(source, source.read(), image_size)
+    if found is not None:
+        return found
+    samples = source.read()
+    references = _references(source, samples)
+    state = _state(references)  # before they are read: a file that changes meanwhile is noticed
+    made = _decode(source, samples, image_size)
     try:
-        _save(path, made)
-    except OSError as error:  # a full or read-only disk costs time, not the run
+        _save(path, made, references, state)
+    except OSError as error:  # a full or read-only disk
         log.warning("decoded images of %s are not kept: %s", source.name, error)
     return made
 
 
-def _decode(source: Source, image_size: int | None) -> Decoded:
-    samples = source.read()
+def _decode(source: Source, samples: Samples, image_size: int | None) -> Decoded:
     if not samples.items:
         raise DataError(f"{source.name} holds no images")
+    classes, notes = class_names(samples.classes, source.name)
+    labels = torch.tensor(samples.labels, dtype=torch.int64)
     parts = torch.tensor([PARTS.index(part) for part in samples.parts], dtype=torch.uint8)
-    return Decoded(
-        decode(samples.items, image_size, source.name),
-        torch.tensor(samples.labels, dtype=torch.int64),
-        parts,
-        samples.classes,
-        samples.test_share,
-    )
+    check_training(labels, (parts == 0).nonzero().flatten(), classes, source.name)
+    decode = MODALITIES[source.modality].decode
+    images = decode(samples.items, image_size, source.name)
+    return Decoded(images, labels, parts, classes, samples.test_share, (*samples.notes, *notes))
 
 
-def _save(path: Path, made: Decoded) -> None:
+def _save(path: Path, made: Decoded, references: list[Path], state: str) -> None:
+    facts = {
+        "classes": made.classes,
+        "test_share": made.test_share,
+        "notes": made.notes,
+        "references": [str(file) for file in references],
+        "state": state,
+    }
     tensors = {"images": made.images, "labels": made.labels, "parts": made.parts}
-    facts = {"classes": made.classes, "test_share": made.test_share, "checksum": _checksum(made)}
-    save_tensors(path, tensors, facts)
+    save_tensors(path, tensors, facts | {"checksum": checksum(made[:3], json.dumps(facts))})
 
 
-def _load(path: Path) -> Decoded:
+def _load(path: Path) -> Decoded | None:
+    """Return what is kept; None if there is nothing, or an image that it names has changed."""
+    if not path.is_file():
+        return None
     tensors, facts = load_tensors(path)
     try:
-        found = Decoded(
-            tensors["images"],
-            tensors["labels"],
-            tensors["parts"],
-            tuple(facts["classes"]),
-            facts["test_share"],
-        )
-        whole = facts["checksum"] == _checksum(found)
-    except (KeyError, TypeError) as error:
+        images, labels, parts = (tensors[name] for name in ("images", "labels", "parts"))
+        whole = facts.pop("checksum") == checksum((images, labels, parts), json.dumps(facts))
+        if not whole:
+            raise BrokenFileError(f"{path} does not have the checksum it was written with")
+        if facts["state"] != _state([Path(file) for file in facts["references"]]):
+            return None
+        classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
+        return Decoded(images, labels, parts, classes, facts["test_share"], notes)
+    except (AttributeError, KeyError, TypeError) as error:
         raise BrokenFileError(f"{path} is of another kind") from error
-    if not whole:
-        raise BrokenFileError(f"{path} does not have the checksum it was written with")
-    return found
 
 
-def _checksum(made: Decoded) -> str:
-    return checksum(made[:3], json.dumps([made.classes, made.test_share]))
+def _references(source: Source, samples: Samples) -> list[Path]:
+    """The files that hold images, but were not known before the source was read."""
+    known = set(source.files)
+    paths = [item.content for item in samples.items if isinstance(item.content, Path)]
+    return [path for path in paths if path not in known]
 
 
 def _key(source: Source, image_size: int | None) -> str:
-    """Names, sizes and times of change of the source's files, and all options, as one hash."""
-    digest = hashlib.sha256(json.dumps([VERSION, source.name, source.options, image_size]).encode())
-    for file in source.files:
+    """All that decides the result, and is known before the source is read, as one hash."""
+    decoder = [source.modality, MODALITIES[source.modality].version, PIL.__version__]
+    options = [VERSION, *decoder, source.name, source.options, image_size]
+    text = json.dumps(options) + _state(source.files)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _state(files: Iterable[Path]) -> str:
+    """Names, sizes and times of files, as one hash.
+
+    The time of the last change of content or name stands beside that of the content, for copying
+    and unpacking may set the latter back.
+    """
+    digest = hashlib.sha256()
+    for file in files:
         try:
             status = file.stat()
         except OSError as error:
-            raise DataError(f"{file} cannot be read: {error}") from error
-        digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:32]
+            raise DataError(f"{shown(file)} cannot be read: {error.strerror}") from error
+        times = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        digest.update(os.fsencode(file) + f"\0{times}\n".encode())
+    return digest.hexdigest()
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
+    """The beginning of a name as part of a file name, of which file systems take 255 bytes."""
+    return re.sub(r"[^\w.-]+", "_", name).encode()[:100].decode(errors="ignore")

@@ -1,0 +1,116 @@
+"""The columns of a parquet file: which holds the images, and what its labels mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+
+from cnn2gnn.data.names import shown
+from cnn2gnn.data.pixels import DataError, Item
+
+IMAGE_COLUMNS = ("image", "img")
+
+
+def image_column(file: Path, schema: pyarrow.Schema) -> str:
+    """Return the name of the column of images: `image`, `img`, or the only one of bytes.
+
+    Raises:
+        DataError: there is none, or one of several.
+    """
+    found = [field.name for field in schema if _holds_bytes(field.type)]
+    named = [name for name in IMAGE_COLUMNS if name in found]
+    if not named and len(found) != 1:
+        raise DataError(
+            f"{shown(file)} has no column `image` of bytes; its columns: {', '.join(schema.names)}"
+        )
+    return (named or found)[0]
+
+
+def check_labels(file: Path, schema: pyarrow.Schema, name: str) -> None:
+    """Check that there is a column `name` and that it may hold labels.
+
+    Raises:
+        DataError: there is none, or it holds neither integers nor text.
+    """
+    if name not in schema.names:
+        raise DataError(
+            f"label_column={name!r} is not in {shown(file)}; its columns: {', '.join(schema.names)}"
+        )
+    kind, is_ = _plain(schema.field(name).type), pyarrow.types
+    allowed = (is_.is_integer, is_.is_boolean, is_.is_string, is_.is_large_string)
+    if not any(test(kind) for test in (*allowed, is_.is_string_view)):
+        raise DataError(
+            f"label_column={name!r} in {shown(file)} must hold integers or text, not {kind}"
+        )
+
+
+def class_names(schema: pyarrow.Schema, label_column: str) -> tuple[str, ...] | None:
+    """Return the class names that the file's metadata give, if they do."""
+    metadata = {key: _json(value) for key, value in (schema.metadata or {}).items()}
+    names = _inside(metadata, b"dataset", "classes") or _inside(
+        metadata, b"huggingface", "info", "features", label_column, "names"
+    )
+    return tuple(map(shown, names)) if isinstance(names, list) else None
+
+
+def numbered(
+    values: list[Any], items: Sequence[Item], label_column: str, names: tuple[str, ...] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return labels as indices into the class names, and these names.
+
+    Args:
+        values: numbers, or names of classes.
+        items: for each value, whence it came.
+        names: of the classes, if they are known; else the values are their names.
+
+    Raises:
+        DataError: a label is missing, none of the classes, or one of two of the same name.
+    """
+    values = [shown(value) if isinstance(value, str) else value for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1:
+        raise DataError(f"label_column={label_column!r} holds text in some files only")
+    if names is not None and str not in kinds:
+        allowed: dict[Any, int] = {index: index for index in range(len(names))}
+    elif names is not None:
+        allowed = {name: index for index, name in enumerate(names)}
+        if len(allowed) < len(names):
+            double = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{label_column}={double!r} may be either of two classes of this name")
+    else:
+        known = sorted({value for value in values if value is not None})
+        allowed = {value: index for index, value in enumerate(known)}
+        names = tuple(map(str, known))
+    for value, item in zip(values, items, strict=True):
+        if value not in allowed:
+            raise DataError(f"{label_column}={value!r} in {item.origin} is none of the classes")
+    return [allowed[value] for value in values], names
+
+
+def _plain(kind: pyarrow.DataType) -> pyarrow.DataType:
+    """The type of the values of a dictionary, as pandas writes its categories."""
+    return kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+
+
+def _holds_bytes(kind: pyarrow.DataType) -> bool:
+    kind, is_ = _plain(kind), pyarrow.types
+    if is_.is_struct(kind):
+        return "bytes" in [field.name for field in kind]
+    return is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind)
+
+
+def _json(value: bytes) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
+
+
+def _inside(content: Any, *keys: Any) -> Any:
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content

@@ -46,7 +46,7 @@ def values(part: Any) -> list[int]:
 
 def test_real_images_keep_their_pixels(shared_data: Path, tmp_path: Path) -> None:
     table = pyarrow.parquet.read_table(shared_data / "cifar100-test.parquet")
-    table = table.take(range(0, 10_000, 25))  # sorted by class: four images of each
+    table = table.take(list(range(0, 10_000, 25)))  # sorted by class: four images of each
     split = pyarrow.array(["train", "train", "train", "test"] * 100)
     table = table.set_column(table.column_names.index("split"), "split", split)
     pyarrow.parquet.write_table(table, tmp_path / "slice.parquet")

@@ -26,8 +26,9 @@ from lightning_fabric import Fabric
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
-from cnn2gnn.distillation.loop import fit, make_fabric
+from cnn2gnn.distillation.loop import fit
 from cnn2gnn.distillation.losses import response_kd
+from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.distillation.session import StudentTask, recipe
 from cnn2gnn.distillation.teacher import new_teacher
 from cnn2gnn.models.student import Student

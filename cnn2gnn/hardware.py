@@ -1,12 +1,14 @@
-"""What `auto` stands for on this machine."""
+"""What `auto` stands for on this machine, and how many processes there are."""
 
 from __future__ import annotations
 
+import math
+import os
 from typing import Any
 
 import torch
 
-from cnn2gnn.config import RuntimeConfig
+from cnn2gnn.config import ConfigError, RuntimeConfig
 
 
 def resolved_hardware(runtime: RuntimeConfig) -> dict[str, Any]:
@@ -19,8 +21,25 @@ def resolved_hardware(runtime: RuntimeConfig) -> dict[str, Any]:
     return {
         "precision": resolve_precision(runtime.device) if asked == "auto" else asked,
         "device": device,
-        "world_size": runtime.devices * runtime.num_nodes,
+        "world_size": math.prod(world(runtime)),
     }
+
+
+def world(runtime: RuntimeConfig) -> tuple[int, int]:
+    """Processes a machine, and machines: those asked for, or torchrun's if it started this one.
+
+    Raises:
+        ConfigError: others were asked for than torchrun has started.
+    """
+    if not torch.distributed.is_torchelastic_launched():
+        return runtime.devices, runtime.num_nodes
+    local, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
+    if (runtime.devices, runtime.num_nodes) not in ((1, 1), (local, nodes)):
+        raise ConfigError(
+            f"devices={runtime.devices} on num_nodes={runtime.num_nodes}, but torchrun has started "
+            f"{local} processes on {nodes}; leave both parameters to torchrun"
+        )
+    return local, nodes
 
 
 def resolve_precision(device: str) -> str:

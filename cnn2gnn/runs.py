@@ -85,11 +85,9 @@ class Run:
         folder, own = Path(config.runtime.runs_dir) / config.runtime.run, own or Own()
         content = manifest.make(config, splits, own)
         if (folder / manifest.FILE).exists():
-            before = manifest.read(folder)
-            manifest.compare(before, content, folder)
-            # what may differ is today's; what a stage was made by is kept with the stage
-            content = content | {name: before[name] for name in ("teacher", "stages")}
+            manifest.compare(manifest.read(folder), content, folder)
         run = cls(folder, content, own)
+        run._remember()
         run._splits = splits
         return run
 
@@ -147,6 +145,11 @@ class Run:
             raise RunLockedError(
                 f"another process is working on {self.folder}; wait for it or choose another run"
             ) from None
+        self._remember()  # what others have done before the lock was ours
+
+    def unlock(self) -> None:
+        """Let go of the run, if this process holds it."""
+        FileLock(self.folder / ".lock", is_singleton=True).release(force=True)
 
     def load_splits(self) -> Splits:
         """Return the data of the run: your own, or the configured data set.
@@ -207,6 +210,12 @@ class Run:
         folder = self.stage_folder(baseline or "student") / "snapshots"
         paths = sorted(folder.glob("epoch-*.safetensors"))
         return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
+
+    def _remember(self) -> None:
+        """Take over what is done; what may differ is today's, and each stage keeps its own."""
+        if (self.folder / manifest.FILE).exists():
+            before = manifest.read(self.folder)
+            self.manifest |= {name: before[name] for name in ("teacher", "stages")}
 
     def _own(self, name: str) -> Any:
         return self.own.needed(name, self.made_with, self.folder.name)

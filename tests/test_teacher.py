@@ -10,7 +10,7 @@ import torchvision
 from conftest import small_config
 from torch import nn
 
-from cnn2gnn.distillation.loop import make_fabric
+from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
 from cnn2gnn.files import BrokenFileError
 from cnn2gnn.models.networks import build_network

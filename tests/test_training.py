@@ -15,10 +15,9 @@ from cnn2gnn.distillation.loop import (
     Recipe,
     batches,
     fit,
-    make_fabric,
     one_cycle,
-    resolve_precision,
 )
+from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.files import BrokenFileError
 
 RECIPE = Recipe(epochs=4, batch_size=8, optimizer="adamw", learning_rate=0.05, weight_decay=0.01)
@@ -140,16 +139,3 @@ def test_the_schedule_rises_to_one_and_falls_to_zero() -> None:
     peak = rates.index(max(rates))
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
-
-
-def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for amx, precision in ((True, "bf16-mixed"), (False, "32-true")):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert resolve_precision("auto") == precision
-
-
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device='cuda'.*no CUDA GPU"):
-        make_fabric("cuda", 1, 1, "auto")

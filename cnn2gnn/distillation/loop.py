@@ -3,6 +3,10 @@
 What an epoch draws at random (order, dropout, views) is a function of (seed, epoch), and the
 learning rate is a function of the step. A checkpoint therefore needs no generator and no
 scheduler state, and a killed run continues to the same weights, bit for bit on a CPU.
+
+Several processes do what one does: each takes its share of the same batches, batch norm and the
+mean of the gradients count the whole batch, and rank 0 alone validates, logs and writes. Only what
+is drawn within the model differs: each process draws dropout of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from cnn2gnn.distillation.batch_norm import synchronise
 from cnn2gnn.files import load_state, load_tensors, save_tensors
-from cnn2gnn.hardware import resolve_precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -66,27 +70,6 @@ class Task(Protocol):
 
 class NotFiniteError(ArithmeticError):
     """The loss became NaN or infinite."""
-
-
-def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fabric:
-    """Return a launched Fabric; "auto" asks the machine.
-
-    Raises:
-        ValueError: `device` is not to be had here.
-    """
-    from lightning_fabric import Fabric  # seconds to import: who only looks shall not wait
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda' asked for, but no CUDA GPU is here; use auto or cpu")
-    fabric = Fabric(
-        accelerator=device,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy="ddp_find_unused_parameters_true" if devices * num_nodes > 1 else "auto",
-        precision=resolve_precision(device) if precision == "auto" else precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
 
 
 def one_cycle(progress: float, warm_up: float = 0.2) -> float:
@@ -141,24 +124,29 @@ def fit(
         NotFiniteError: names the step and the last good checkpoint.
     """
     module = place(task.module, fabric.device)
+    if fabric.world_size > 1:
+        synchronise(module, fabric.device)
     average = None
     if recipe.ema:
         averaging = get_ema_multi_avg_fn(recipe.ema)
         average = AveragedModel(module, multi_avg_fn=averaging, use_buffers=True)
     optimizer = make_optimizer(module, recipe)
     path = folder / CHECKPOINT
-    start = _restore(path, module, average, optimizer) if path.exists() else 0
+    resumes = fabric.broadcast(path.exists())  # all ranks do what rank 0 sees
+    start = _restore(path, module, average, optimizer) if resumes else 0
     model, optimizer = fabric.setup(module, optimizer)
     evaluated = module if average is None else average.module
     silent = None if fabric.is_global_zero else True  # None: silent where no terminal is
     for epoch in tqdm(range(start, recipe.epochs), desc=title, unit="epoch", disable=silent):
         began = time.perf_counter()
-        torch.manual_seed(_seed(recipe, epoch))
+        # dropout: each rank its own; rank 0 draws what a single process would
+        torch.manual_seed(_seed(recipe, epoch) + (fabric.global_rank << 40))
         module.train()
         loss = _train_epoch(task, model, optimizer, average, recipe, fabric, epoch, path)
         module.eval()
-        figures = task.validate(evaluated.eval(), epoch)
+        evaluated.eval()
         if fabric.is_global_zero:
+            figures = task.validate(evaluated, epoch)
             # logged first: an epoch killed in between is repeated and logged again, never lost
             log({"epoch": epoch, "loss": loss, **figures, "seconds": time.perf_counter() - began})
             save_tensors(path, _state(module, average, optimizer), {"epoch": epoch})
@@ -194,15 +182,17 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate
         optimizer.zero_grad()
-        loss = task.loss(model, indices, epoch)
-        value = loss.item()
+        # DDP takes the plain mean over ranks, and shares may differ by an image
+        share = len(indices) / min(recipe.batch_size, task.size)
+        loss = task.loss(model, indices, epoch) * share
+        value = _sum(loss, fabric)  # of all ranks: one that is not finite stops them all
         if not math.isfinite(value):
             kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint yet"
             raise NotFiniteError(
                 f"the loss is {value} in step {step} of epoch {epoch} ({kept}); "
                 "lower the learning rate or clip the gradient"
             )
-        fabric.backward(loss)
+        fabric.backward(loss * fabric.world_size)
         if recipe.gradient_clip:
             fabric.clip_gradients(
                 model, optimizer, max_norm=recipe.gradient_clip, error_if_nonfinite=False
@@ -212,6 +202,12 @@ def _train_epoch(
             average.update_parameters(model.module)
         total += value
     return total / steps
+
+
+def _sum(value: Tensor, fabric: Fabric) -> float:
+    total = fabric.all_reduce(value.detach().clone(), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total.item()
 
 
 def _seed(recipe: Recipe, epoch: int) -> int:

@@ -13,7 +13,8 @@ from torch import nn
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
-from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, make_fabric, place
+from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
+from cnn2gnn.distillation.processes import start
 from cnn2gnn.distillation.student_task import StudentTask, fit_gate
 from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
 from cnn2gnn.evaluation.cost import throughput
@@ -59,7 +60,8 @@ class Session:
         own.try_on(splits.train)
         check_sizes(config, own, splits)
         run = Run.create(config, splits, own)
-        fabric = make_fabric(**config.runtime.hardware)
+        run.unlock()  # held since a cell was run before; processes that a notebook starts need it
+        fabric = start(config, None if own.fingerprints() else "students")
         if fabric.is_global_zero:
             run.lock()
             run.save()
@@ -117,7 +119,14 @@ class Session:
         return {name: self.baseline(name) for name in names}
 
     def finish(self, student: Student, baselines: dict[str, Student]) -> dict[str, Any]:
-        """Evaluate on the test split, write `metrics.json`, the bank and the learned graph."""
+        """Evaluate on the test split, write `metrics.json`, the bank and the learned graph.
+
+        Rank 0 does, alone: others beside it would be in the way of its timing.
+        """
+        metrics = self._finish(student, baselines) if self.fabric.is_global_zero else {}
+        return self.fabric.broadcast(metrics)
+
+    def _finish(self, student: Student, baselines: dict[str, Student]) -> dict[str, Any]:
         run, test = self.run, self.splits.test
         teacher_logits = in_chunks(self.teacher, test.images)
         bank = self._bank(student)
@@ -147,12 +156,11 @@ class Session:
             },
             "baselines": {name: self._baseline_figures(b) for name, b in baselines.items()},
         }
-        if self.fabric.is_global_zero:
-            if bank is not None:
-                bank.save(run.folder / "bank.safetensors")
-            tensors = node_tensors(nodes, test.labels, teacher_logits)
-            save_tensors(run.folder / "nodes.safetensors", tensors)
-            write_json(run.folder / "metrics.json", metrics)
+        if bank is not None:
+            bank.save(run.folder / "bank.safetensors")
+        tensors = node_tensors(nodes, test.labels, teacher_logits)
+        save_tensors(run.folder / "nodes.safetensors", tensors)
+        write_json(run.folder / "metrics.json", metrics)
         return metrics
 
     def _baseline_figures(self, student: Student) -> dict[str, Any]:
@@ -182,27 +190,27 @@ class Session:
         return student.bank(self.splits.train.images, self.splits.train.labels)
 
     def _obtain(self, stage: str, config: Config, cache: TeacherCache | None) -> Student:
-        folder = self.run.stage_folder(stage)
-        path = folder / "student.safetensors"
-        if path.exists():
-            return place(Student.load(path, *self._parts(config)), self.fabric.device)
-        student = self._new_student(config)
-        snapshots = folder / "snapshots"
-        loss = self.run.own.loss or LOSSES[config.training.loss]
+        path = self.run.stage_folder(stage) / "student.safetensors"
+        if not self.fabric.broadcast(path.exists()):  # all ranks do what rank 0 sees
+            self._train(stage, config, cache, path)
+        student = Student.load(path, *self._parts(config))  # one student for all ranks
+        return place(student, self.fabric.device)
+
+    def _train(self, stage: str, config: Config, cache: TeacherCache | None, path: Path) -> None:
+        snapshots, checkpoints = path.parent / "snapshots", path.parent / "checkpoint"
+        student, loss = self._new_student(config), self.run.own.loss or LOSSES[config.training.loss]
         task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device, snapshots)
-        checkpoints = folder / "checkpoint"
         log = EpochLog(self.run.folder, stage)
         trained = fit(task, recipe(config), self.fabric, checkpoints, log, title=stage)
         assert isinstance(trained, Student)
-        bank = self._bank(trained)
-        if bank is not None and trained.scope == "bank":
-            fit_gate(trained, self.splits.validation, bank)
         if self.fabric.is_global_zero:
+            bank = self._bank(trained)
+            if bank is not None and trained.scope == "bank":
+                fit_gate(trained, self.splits.validation, bank)
             trained.save(path)
             self.run.stage_done(stage)
             (checkpoints / CHECKPOINT).unlink(missing_ok=True)
         self.fabric.barrier()
-        return trained
 
     def _new_student(self, config: Config) -> Student:
         train = self.splits.train

@@ -78,8 +78,8 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
     path = folder / "teacher.safetensors"
     teacher = new_teacher(config, splits.train)
     with FileLock(folder / ".lock") if fabric.is_global_zero else nullcontext():
-        fabric.barrier()  # the ranks of one run look together
-        if not path.exists():
+        fabric.barrier()  # rank 0 holds the lock
+        if not fabric.broadcast(path.exists()):
             _train(teacher, config, splits, fabric, folder)
             if fabric.is_global_zero:
                 teacher.save(path)
@@ -101,5 +101,6 @@ def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, fol
     )
     smoothing = settings.teacher_label_smoothing
     task = TeacherTask(teacher, splits, config.data.augmentation_name, smoothing, fabric.device)
-    write_json(folder / "teacher.json", asdict(settings) | {"dataset": splits.train.name})
+    if fabric.is_global_zero:
+        write_json(folder / "teacher.json", asdict(settings) | {"dataset": splits.train.name})
     fit(task, recipe, fabric, folder, EpochLog(folder, "teacher"), title=f"teacher {teacher.name}")

@@ -1,0 +1,88 @@
+"""Batch normalisation over the batch of all processes, as if one process had seen it whole.
+
+torch's own `SyncBatchNorm` does this on GPUs and refuses CPUs, for which there is one here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class CPUSyncBatchNorm(_BatchNorm):
+    """`nn.SyncBatchNorm` for CPUs; processes may have shares of unequal size."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `(B, C, …)` by the mean and variance of all processes' inputs."""
+        if not self.training:
+            return super().forward(input)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        over = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        count = all_reduced(x.new_tensor(x.numel() // x.shape[1]))
+        mean = all_reduced(x.sum(over)) / count  # (C,)
+        centred = x - mean.reshape(shape)
+        variance = all_reduced(centred.square().sum(over)) / count  # (C,)
+        self._track(mean.detach(), variance.detach() * count / (count - 1))
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * self.weight
+        out = centred * scale.reshape(shape)
+        if self.affine:
+            out = out + self.bias.reshape(shape)
+        return out.to(input.dtype)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions: it stands in for batch norms of every kind."""
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        seen = self.num_batches_tracked.item()
+        rate = 1 / seen if self.momentum is None else self.momentum  # None: plain mean of all
+        self.running_mean.lerp_(mean, rate)
+        self.running_var.lerp_(variance, rate)
+
+
+class _AllReduce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # what each process makes of the sum comes back to every summand
+        return _AllReduce.apply(gradients[0])
+
+
+def all_reduced(tensor: Tensor) -> Tensor:
+    """Return the sum of `tensor` over all processes, with gradients to every process's summand."""
+    return _AllReduce.apply(tensor)
+
+
+def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
+    """Let every batch norm within `module` count the batch of all processes; changes `module`."""
+    if device.type != "cpu":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for name, child in module.named_children():
+        if isinstance(child, _BatchNorm):
+            norm = CPUSyncBatchNorm(
+                child.num_features,
+                child.eps,
+                child.momentum,
+                child.affine,
+                child.track_running_stats,
+            )
+            norm.load_state_dict(child.state_dict())
+            setattr(module, name, norm.train(child.training))
+        else:
+            synchronise(child, device)
+    return module

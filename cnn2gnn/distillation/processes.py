@@ -1,0 +1,147 @@
+"""Where a training runs: on which devices, in how many processes, and who starts them.
+
+Three ways lead to several processes, one a device:
+- a script with `devices=2` is started once more for each further process, by Lightning Fabric;
+- `torchrun` has started them all: its number of processes counts, not `devices`;
+- a notebook's kernel can be none of several processes, so it has `python -m cnn2gnn.distillation`
+  train in as many as asked for, and reads what they leave in the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+
+from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.hardware import resolve_precision, world
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+# Ranks wait while rank 0 evaluates, or itself waits for a teacher that another run trains.
+WAIT = timedelta(days=30)
+
+
+class ProcessesError(RuntimeError):
+    """The processes that a notebook has started did not finish."""
+
+
+def start(config: Config, stages: str | None) -> Fabric:
+    """Return a launched Fabric for `config`, once there are as many processes as it asks for.
+
+    Args:
+        stages: what a notebook has others train first, `teacher` or `students`, when several
+            processes are asked for; the Fabric is then that of the kernel's one process. None:
+            not possible, for objects of the user's own do not reach another process.
+
+    Raises:
+        ConfigError: the machine, the batch or the notebook does not allow so many processes.
+        ProcessesError: those that a notebook has started failed.
+    """
+    hardware = config.runtime.hardware
+    devices, num_nodes = world(config.runtime)
+    _check_shares(config, devices * num_nodes)
+    # set by IPython and its kernels, and by Python's own prompt
+    if devices * num_nodes > 1 and hasattr(sys, "ps1"):
+        _train_elsewhere(config, stages)
+        devices = num_nodes = 1
+    return make_fabric(**hardware | {"devices": devices, "num_nodes": num_nodes})
+
+
+def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fabric:
+    """Return a launched Fabric; "auto" asks the machine.
+
+    Raises:
+        ConfigError: `device`, or so many of them, are not to be had here.
+    """
+    from lightning_fabric import Fabric  # seconds to import: who only looks shall not wait
+    from lightning_fabric.strategies import DDPStrategy
+
+    on_cuda = torch.cuda.is_available() and device in ("auto", "cuda")
+    if device == "cuda" and not on_cuda:
+        raise ConfigError("device='cuda' asked for, but no CUDA GPU is here; use auto or cpu")
+    if on_cuda and devices > torch.cuda.device_count():
+        raise ConfigError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
+    several = DDPStrategy(timeout=WAIT, find_unused_parameters=True)
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=several if devices * num_nodes > 1 else "auto",
+        precision=resolve_precision(device) if precision == "auto" else precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    if fabric.local_rank > 0:
+        _end_with_parent()
+    return fabric
+
+
+def _check_shares(config: Config, processes: int) -> None:
+    """Each process takes its share of a batch: of one image at least, in scope batch of a graph."""
+    sizes = {
+        "batch_size": config.training.batch_size,
+        "teacher_batch_size": config.teacher.teacher_batch_size,
+    }
+    for name, size in sizes.items():
+        if size < processes:
+            raise ConfigError(f"{name}={size} must be at least 1 for each of {processes} processes")
+    k, share = config.student.k, config.training.batch_size // processes
+    if processes > 1 and config.student.scope == "batch" and k > share - 2:
+        raise ConfigError(
+            f"k={k} needs k + 2 nodes in a process's share of the batch, which are {share} of "
+            f"batch_size={config.training.batch_size}; lower k, enlarge the batch or take "
+            "fewer devices"
+        )
+
+
+def _train_elsewhere(config: Config, stages: str | None) -> None:
+    """Have `python -m cnn2gnn.distillation` train in the processes asked for, and wait."""
+    devices, num_nodes = config.runtime.devices, config.runtime.num_nodes
+    if torch.distributed.is_torchelastic_launched():
+        raise ConfigError(
+            "a notebook cannot be one of torchrun's processes; start it without torchrun and "
+            "give it devices=N, or torchrun with -m cnn2gnn.distillation PARAMETERS.json"
+        )
+    if num_nodes > 1 or stages is None:
+        what = f"num_nodes={num_nodes}" if num_nodes > 1 else "an object of your own"
+        raise ConfigError(
+            f"a notebook cannot start {devices} processes with {what}; put the training into a "
+            f"script and start torchrun --nproc-per-node {devices} SCRIPT.py"
+        )
+    print(f"{devices} processes train; their epochs are logged below {config.runtime.runs_dir}")
+    module, parameters = "cnn2gnn.distillation", json.dumps(config.parameters())
+    with subprocess.Popen(
+        [sys.executable, "-m", module, "--stages", stages, parameters],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            _, said = process.communicate()
+        except BaseException:  # an interrupted cell leaves nothing running
+            process.terminate()
+            raise
+    if process.returncode:
+        print(said, file=sys.stderr)
+        reasons = [line for line in said.splitlines() if line.startswith("cnn2gnn: ")]
+        reason = reasons[0].removeprefix("cnn2gnn: ") if reasons else "see above"
+        raise ProcessesError(f"training in {devices} processes failed: {reason}")
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that has started it is gone; it would wait for it in vain."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

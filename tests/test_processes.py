@@ -80,8 +80,8 @@ def train(folder: Path) -> None:
         rows: list[dict[str, float]] = []
         module = fit(NormTask(), recipe, fabric, folder / name, rows.append)
         losses = torch.tensor([row["loss"] for row in rows])
-        state = {key.removeprefix("module."): t for key, t in module.state_dict().items()}
-        save_tensors(folder / f"{name}-{rank}.safetensors", state | {"losses": losses})
+        state = module.state_dict() | {"losses": losses}
+        save_tensors(folder / f"{name}-{rank}.safetensors", state)
     double = make_fabric("cpu", 2, 1, "64-true")
     module = fit(resnet(double), STEEP, double, folder / "resnet", lambda _: None)
     save_tensors(folder / f"resnet-{rank}.safetensors", module.state_dict())
@@ -118,15 +118,16 @@ def test_two_processes_train_the_weights_of_one_and_stop_together(tmp_path: Path
             torch.testing.assert_close(found[1][key], found[0][key], rtol=0, atol=0)
     double = make_fabric("cpu", 1, 1, "64-true")  # where rounding is too small to be amplified
     one = fit(resnet(double), STEEP, double, tmp_path / "one-resnet", lambda _: None)
-    found, _ = load_tensors(tmp_path / "resnet-0.safetensors")
+    two, _ = load_tensors(tmp_path / "resnet-0.safetensors")
     for key, expected in one.state_dict().items():
-        torch.testing.assert_close(found[key], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(two[key], expected, rtol=1e-6, atol=1e-6)
     for rank in (0, 1):
         assert "nan in step 0 of epoch 1" in (tmp_path / f"stopped-{rank}").read_text()
 
 
 def test_torchrun_gives_the_run_of_one_process(tmp_path: Path) -> None:
-    config = small_config(tmp_path / "two", train_images=400, teacher_epochs=3, run="r", epochs=5)
+    size = {"train_images": 400, "teacher_epochs": 3, "epochs": 5}
+    config = small_config(tmp_path / "two", run="r", precision="32-true", **size)
     file = tmp_path / "parameters.json"
     file.write_text(json.dumps(config.parameters()))
     run_in_two("-m", "cnn2gnn.distillation", str(file))
@@ -215,7 +216,7 @@ for asked, own in ((many, None), (replace(config, runtime=replace(config.runtime
         ({"devices": 2, "scope": "batch", "k": 31}, "k=31 needs k . 2 nodes .* are 32 of batch_"),
     ],
 )
-def test_shares_that_are_too_small_are_refused(wrong: dict[str, object], said: str) -> None:
+def test_shares_that_are_too_small_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         start(Config.from_parameters(device="cpu", **wrong), "teacher")
 

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "classifier": ["Cnn2GnnClassifier"],
         "config": ["Config"],
         "data": ["ImageSet", "Splits"],
         "data.loading": ["load_data"],

@@ -73,10 +73,10 @@ class Predictor:
             if Path(source).is_file():
                 return cls._restore(Path(source), stem, graph)
             source = load_run(source, runs_dir, stem=stem, graph=graph)
-        classes = source.metrics()["classes"]  # complains where the run has not finished
+        source.metrics()  # complains where the run has not finished
         student = source.load_student()
         bank = None if student.scope == "none" else source.load_bank()
-        return cls(student, bank, classes)
+        return cls(student, bank, source.manifest["data"]["classes"])
 
     def save(self, path: str | Path) -> None:
         """Write all that `load` needs to one safetensors file, atomically; no run, no data."""

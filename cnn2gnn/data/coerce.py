@@ -126,7 +126,8 @@ def _channels_first(pixels: np.ndarray, name: str, channels: int, size: int) -> 
         _, second, third, last = batch.shape
         if second in allowed and last in allowed:
             first_fits = (second, third, last) == (channels, size, size)
-            if first_fits == ((second, third, last) == (size, size, channels)):
+            last_fits = (second, third, last) == (size, size, channels)
+            if first_fits == last_fits and (second, third, last) != (1, 1, 1):
                 raise DataError(
                     f"{name} of shape {pixels.shape} could hold its channels in two places: "
                     f"give them as (N, {channels}, {size}, {size})"

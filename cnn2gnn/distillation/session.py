@@ -135,7 +135,6 @@ class Session:
         batch_size = figures["batch"]["batch_size"]
         metrics = {
             "dataset": test.name,
-            "classes": test.classes,
             "measured": machine(),
             "seed": run.config.runtime.seed,
             "protocol": "test split, last epoch, nothing chosen on test",

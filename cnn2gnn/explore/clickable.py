@@ -44,7 +44,7 @@ class NeighbourStrip(anywidget.AnyWidget):
     .cnn2gnn-share hr {margin: 0; border: 0; border-top: 5px solid;}
     .cnn2gnn-pair {display: inline-block; margin: 4px; line-height: 1.3; max-width: 200px;
       overflow-wrap: anywhere;}
-    .cnn2gnn-pair img {width: 48px; height: 48px;}
+    .cnn2gnn-pair img {display: inline; width: 48px; height: 48px;}
     .cnn2gnn-table {line-height: 1.45;}
     .cnn2gnn-table th, .cnn2gnn-table td {padding: 0 14px 0 0; text-align: left;}
     """

@@ -14,7 +14,7 @@ from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.palette import CORRECT, INK, WRONG
 
 NEIGHBOURS = 6
-_LONGEST = 14  # letters of a class name that fit above a thumbnail
+_ABOVE, _BESIDE = 10, 14  # letters of a class name that fit there
 
 
 @styled
@@ -31,9 +31,9 @@ def neighbour_sheet(nodes: RunNodes, chosen: Sequence[int]) -> Figure:
     grid = figure.subplots(len(chosen), 2 + NEIGHBOURS, squeeze=False, width_ratios=ratios)
     for axes in grid.flat:
         axes.set_axis_off()
-    names = plain_names(nodes.classes, _LONGEST)
+    above, beside = (plain_names(nodes.classes, most) for most in (_ABOVE, _BESIDE))
     for row, index in zip(grid, chosen, strict=True):
-        row[0].text(0, 0.5, describe(nodes, index, names), va="center", fontsize=SMALLEST)
+        row[0].text(0, 0.5, describe(nodes, index, beside), va="center", fontsize=SMALLEST)
         show_image(row[1], nodes.image(Node(TEST, index)), INK)
         label = nodes.labels[TEST][index]
         heaviest = nodes.graph.weights[index].argsort(descending=True)[:NEIGHBOURS].tolist()
@@ -42,7 +42,7 @@ def neighbour_sheet(nodes: RunNodes, chosen: Sequence[int]) -> Figure:
             same = bool(nodes.labels[BANK][neighbour] == label)
             frame = (CORRECT, "-") if same else (WRONG, "--")
             show_image(axes, nodes.image(Node(BANK, neighbour)), *frame)
-            name = names[int(nodes.labels[BANK][neighbour])]
+            name = above[int(nodes.labels[BANK][neighbour])]
             axes.set_title(f"{name}\n{nodes.graph.weights[index, slot]:.2f}", fontsize=SMALLEST)
     return figure
 

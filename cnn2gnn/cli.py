@@ -81,6 +81,7 @@ def data(options: argparse.Namespace) -> int:
     import pandas
     import torch
 
+    from cnn2gnn.classnames import readable
     from cnn2gnn.data import DataError, load
     from cnn2gnn.report.sheet import sample_sheet
 
@@ -96,7 +97,7 @@ def data(options: argparse.Namespace) -> int:
         part: torch.bincount(rows.labels, minlength=len(images.classes)).tolist()
         for part, rows in splits._asdict().items()
     }
-    table = pandas.DataFrame(counts, index=images.classes)
+    table = pandas.DataFrame(counts, index=readable(images.classes))
     # a class may itself be called "all"
     table = pandas.concat([table, table.sum().to_frame("all").T])
     shape = f"{images.channels}x{images.size}x{images.size}"

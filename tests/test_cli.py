@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from test_notebooks_runner import write
 
 from cnn2gnn import cli, notebooks
@@ -192,3 +195,18 @@ def test_data_counts_every_class_and_draws_a_sheet(workplace, capsys):
 def test_data_names_what_it_does_not_know(workplace, capsys):
     assert cli.main(["data", "digit"]) == 2
     assert "digit" in errors(capsys)
+
+
+def test_a_folder_that_is_no_utf8_is_listed(tmp_path, capsys):
+    for name in (b"caf\xe9", b"all"):
+        folder = os.path.join(os.fsencode(tmp_path), b"photos", name)
+        os.makedirs(folder)
+        for index in range(20):
+            pixels = np.full((8, 8), 10 * index, np.uint8)
+            Image.fromarray(pixels).save(Path(os.fsdecode(folder)) / f"{index}.png")
+    out = tmp_path / "sheet.png"
+    assert cli.main(["data", f"folder:{tmp_path / 'photos'}", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert r"caf\xe9" in shown
+    assert len([line for line in shown.splitlines() if line.startswith("all ")]) == 2
+    assert out.is_file()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -88,10 +89,14 @@ def data(options: argparse.Namespace) -> int:
     known = {item.name for item in fields(DataConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
     Config.from_parameters(given)
+    log = logging.getLogger(load.__module__)
+    log.disabled = True  # its one line is printed below
     try:
         splits = load(given.pop("dataset"), **given)
     except DataError as error:
         return _complain(str(error), 2)
+    finally:
+        log.disabled = False
     images = splits.train
     counts = {
         part: torch.bincount(rows.labels, minlength=len(images.classes)).tolist()
@@ -100,8 +105,10 @@ def data(options: argparse.Namespace) -> int:
     table = pandas.DataFrame(counts, index=readable(images.classes))
     # a class may itself be called "all"
     table = pandas.concat([table, table.sum().to_frame("all").T])
-    shape = f"{images.channels}x{images.size}x{images.size}"
+    shape = "x".join(map(str, images.images.shape[1:]))
     print(f"{images.name}: {len(images.classes)} classes, {shape}\n{table.to_string()}")
+    for note in images.notes:
+        print(note)
     sample_sheet(images).savefig(options.out, dpi=150, bbox_inches="tight")
     print(f"sheet:  {options.out}")
     return 0

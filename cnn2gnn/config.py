@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from cnn2gnn.names import run_name
-from cnn2gnn.registry import LEARNERS, LOSSES, STEMS, TEACHERS
+from cnn2gnn.registry import DATASETS, LEARNERS, LOSSES, STEMS, TEACHERS
 from cnn2gnn.values import ConfigError, checked
 
 
@@ -34,10 +34,7 @@ def _parameter(
 class DataConfig:
     """Which images, at what size, and how they are split."""
 
-    dataset: str = _parameter(
-        "digits",
-        "digits, fashion-mnist, cifar10, cifar100, stl10, mini-imagenet, folder:PATH, parquet:GLOB",
-    )
+    dataset: str = _parameter("digits", ", ".join(DATASETS))
     data_dir: str | None = _parameter(None, "folder in which the data set lies or is put")
     download: bool = _parameter(False, "download the data set where it is missing")
     image_size: int | None = _parameter(None, "side in pixels; none keeps the source's", minimum=4)

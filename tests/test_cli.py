@@ -192,6 +192,18 @@ def test_data_counts_every_class_and_draws_a_sheet(workplace, capsys):
     assert (workplace / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_data_says_once_what_is_left_out(workplace):
+    for name in "ab":
+        (workplace / "pets" / name).mkdir(parents=True)
+        for at in range(8):
+            Image.new("L", (4, 4), at).save(workplace / "pets" / name / f"{at}.png")
+    (workplace / "pets" / "notes.txt").write_text("pets")
+    command = [sys.executable, "-m", "cnn2gnn", "data", "folder:pets"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "\nleft out: files of unknown suffix 1 (notes.txt)\n" in done.stdout
+    assert "left out" not in done.stderr
+
+
 def test_data_names_what_it_does_not_know(workplace, capsys):
     assert cli.main(["data", "digit"]) == 2
     assert "digit" in errors(capsys)

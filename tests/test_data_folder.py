@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from cnn2gnn.data import DataError, ImageSet, load
+from cnn2gnn.data.folder import suffixes
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,137 @@ def test_flat_class_folders(tmp_path: Path) -> None:
     assert splits.train.classes == ("cat", "dog") and splits.train.name == "folder:pets"
     assert [len(part) for part in splits] == [27, 3, 10]
     assert splits.test.labels.bincount().tolist() == [5, 5]
+
+
+def test_what_is_left_out_is_told_in_one_line_also_from_the_cache(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "pets"
+    fill(root / "dog", 8)
+    fill(root / "cat", 8)
+    fill(root / "cat" / ".ipynb_checkpoints", 3)
+    fill(root / "cat" / "@eaDir" / "001.png", 2)  # Synology's previews
+    fill(root / ".thumbs" / "x", 2)
+    (root / "dog" / "._001.png").write_bytes(b"")
+    (root / "dog" / "photo.heic").write_bytes(b"")
+    (root / "README").write_text("pets")
+    Image.new("L", (4, 4)).save(root / "cover.png")
+    (root / "dog" / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(root / "dog" / "pipe.png")
+    (root / "cow").mkdir()
+    told = (
+        "left out: hidden folders 3 (.thumbs, …), files of unknown suffix 2 (README, …), "
+        "images outside class folders 1 (cover.png), hidden files 1 (dog/._001.png), "
+        "links to nothing and special files 2 (dog/gone, …), folders without images 1 (cow)"
+    )
+    for _ in range(2):
+        caplog.clear()
+        splits = load(f"folder:{root}")
+        assert [record.getMessage() for record in caplog.records] == [f"folder:pets: {told}"]
+        assert all(part.notes == (told,) for part in splits)
+        assert sum(map(len, splits)) == 16
+    (root / "dog" / "more.txt").write_text("left out too, and told at once")
+    assert "unknown suffix 3" in load(f"folder:{root}").train.notes[0]
+
+
+def test_a_clean_folder_is_loaded_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "ab":
+        fill(tmp_path / "x" / name, 8)
+    assert load(f"folder:{tmp_path}/x").train.notes == () and not caplog.records
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "pets", tmp_path / "disk2" / "cats"
+    fill(root / "cat", 8)
+    fill(root / "dog", 8)
+    fill(elsewhere, 8, value=20)
+    (root / "cat" / "more").symlink_to(elsewhere)
+    (root / "lion").symlink_to(elsewhere)
+    splits = load(f"folder:{root}")
+    counts = sum(part.labels.bincount(minlength=3) for part in splits)
+    assert splits.train.classes == ("cat", "dog", "lion") and counts.tolist() == [16, 8, 8]
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../../dog/../cat"])
+def test_a_link_back_is_refused(target: str, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / "pets" / name / "inside", 4)
+    (tmp_path / "pets" / "cat" / "inside" / "back").symlink_to(target)
+    with pytest.raises(DataError, match=r"cat/inside/back is a link to .*, in which it lies"):
+        load(f"folder:{tmp_path}/pets")
+
+
+def test_two_folders_that_link_to_each_other_are_refused(tmp_path: Path) -> None:
+    for name, other in (("cat", "dog"), ("dog", "cat")):
+        fill(tmp_path / "pets" / name, 4)
+        (tmp_path / "pets" / name / "more").symlink_to(tmp_path / "pets" / other)
+    with pytest.raises(DataError, match="in which it lies"):
+        load(f"folder:{tmp_path}/pets")
+
+
+def test_a_folder_linked_under_another_name_keeps_that_name(tmp_path: Path) -> None:
+    for name in "ab":
+        fill(tmp_path / "x123" / name, 8)
+    (tmp_path / "pets").symlink_to(tmp_path / "x123")
+    assert load(f"folder:{tmp_path}/pets").train.name == "folder:pets"
+
+
+@pytest.mark.parametrize("kind", [".jfif", ".jpe", ".JPG", ".apng", ".pbm", ".tif"])
+def test_every_suffix_of_a_format_that_is_read_counts(kind: str, tmp_path: Path) -> None:
+    formats = {".apng": "PNG", ".pbm": "PPM", ".tif": "TIFF"}
+    for name in "ab":
+        fill(tmp_path / "x" / name, 6)
+        for file in sorted((tmp_path / "x" / name).iterdir())[:3]:
+            image = Image.open(file)
+            image.save(file.with_suffix(kind), formats.get(kind, "JPEG"))
+    assert kind.lower() in suffixes()
+    assert sum(map(len, load(f"folder:{tmp_path}/x"))) == 18
+
+
+@pytest.mark.parametrize("extra", ["__MACOSX/._train", "notes/cat.xml", "models/a.pth"])
+def test_folders_without_images_beside_the_parts_change_nothing(extra: str, tmp_path: Path) -> None:
+    for part, count in (("train", 12), ("test", 4)):
+        for name in ("cat", "dog"):
+            fill(tmp_path / "pets" / part / name, count)
+    (tmp_path / "pets" / extra).parent.mkdir()
+    (tmp_path / "pets" / extra).write_text("no image")
+    splits = load(f"folder:{tmp_path}/pets")
+    assert splits.train.classes == ("cat", "dog") and len(splits.test) == 8
+
+
+def test_images_beside_the_parts_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            fill(tmp_path / "pets" / part / name, 4)
+    fill(tmp_path / "pets" / "samples", 3)
+    with pytest.raises(DataError, match="has the parts test, train, and beside .* samples: move"):
+        load(f"folder:{tmp_path}/pets")
+
+
+def test_two_folders_of_one_part_are_one(tmp_path: Path) -> None:
+    for at, part in enumerate(("train", "Training", "test")):
+        for name in ("cat", "dog"):
+            fill(tmp_path / "pets" / part / name, 4, value=10 * at)
+    splits = load(f"folder:{tmp_path}/pets")
+    assert len(splits.train) + len(splits.validation) == 16 and len(splits.test) == 8
+
+
+def test_a_test_part_without_classes_is_told(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / "pets" / "train" / name, 12)
+    fill(tmp_path / "pets" / "test", 5)
+    splits = load(f"folder:{tmp_path}/pets")
+    assert splits.train.notes == ("left out: images outside class folders 5 (test/000.png, …)",)
+    assert sum(map(len, splits)) == 24
+
+
+def test_one_folder_too_deep_says_so(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / "pets" / "pets" / name, 8)
+    with pytest.raises(DataError, match="one class only, 'pets'; are cat, dog the classes"):
+        load(f"folder:{tmp_path}/pets")
 
 
 def test_part_folders_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -115,6 +248,29 @@ def test_mini_imagenet_tables_over_the_same_classes_are_kept(tmp_path: Path) -> 
     write_csv(tmp_path, {"train": rows[:16], "test": rows[16:]})
     splits = load("mini-imagenet", data_dir=tmp_path)
     assert values(splits.test) == list(range(16, 24))
+
+
+def test_a_spreadsheets_table_is_read_and_what_it_omits_is_told(tmp_path: Path) -> None:
+    fill(tmp_path / "images", 20)
+    rows = [f"{at:03d}.png,{'fox' if at % 2 else 'hare'}\r\n" for at in range(16)]
+    text = "filename,label\r\n" + "".join(rows) + ",fox\r\n"
+    (tmp_path / "train.csv").write_text(text, encoding="utf-8-sig")
+    splits = load("mini-imagenet", data_dir=tmp_path)
+    assert sum(map(len, splits)) == 16
+    assert splits.train.notes == (
+        "left out: rows without image 1 (line 18 of train.csv), "
+        "files that no table names 4 (images/016.png, …)",
+    )
+
+
+def test_tables_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    fill(tmp_path / "images", 2)
+    (tmp_path / "train.csv").write_bytes("filename,label\n000.png,café\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.csv cannot be read as CSV in UTF-8"):
+        load("mini-imagenet", data_dir=tmp_path)
+    (tmp_path / "train.csv").write_text("filename,label\n000.png,a\n001.png\n")
+    with pytest.raises(DataError, match=r"line 3 of .*train\.csv has no label"):
+        load("mini-imagenet", data_dir=tmp_path)
 
 
 def test_mini_imagenet_class_folders(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from cnn2gnn.data import DataError, ImageSet, channel_statistics
+from cnn2gnn.data import DataError, ImageSet, augment, channel_statistics
 from cnn2gnn.data.decode import decode
 from cnn2gnn.data.pixels import Item
 from cnn2gnn.models.layers import Normalise
@@ -85,6 +87,98 @@ def test_a_transparent_palette_entry_lies_on_white() -> None:
 def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
     values = np.array([[0, 257], [32768, 65535]], dtype=np.uint16)
     assert pixels(Image.fromarray(values), kind)[0].tolist() == [[0, 1], [128, 255]]
+
+
+def png_file(depth: int, kind: int, rows: list[bytes], trns: bytes | None = None) -> Item:
+    """A PNG as the standard says, of kinds that Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        size, check = struct.pack(">L", len(data)), zlib.crc32(name + data)
+        return size + name + data + struct.pack(">L", check)
+
+    header = struct.pack(">LLBBBBB", len(rows), len(rows), depth, kind, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    content += b"" if trns is None else chunk(b"tRNS", trns)
+    content += chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    return Item(content + chunk(b"IEND", b""), "x")
+
+
+RAMP = np.linspace(0, 65535, 8).astype(">u2")
+EIGHT = np.round(RAMP / 257).astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("transparent", "first"), [(None, 0), (1, 0), (0, 255)], ids=["none", "absent", "black"]
+)
+def test_sixteen_bit_grey_keeps_its_range_beside_transparency(
+    transparent: int | None, first: int
+) -> None:
+    trns = None if transparent is None else struct.pack(">H", transparent)
+    out = decode([png_file(16, 0, [RAMP.tobytes()] * 8, trns)], None, "x")
+    assert out.shape[1] == 1 and out[0, 0, 0].tolist() == [first, *EIGHT[1:]]
+
+
+def test_one_bit_with_a_transparent_value_is_grey() -> None:
+    out = decode([png_file(1, 0, [b"\xaa"] * 8, struct.pack(">H", 0))], None, "x")
+    assert out.shape[1] == 1 and out.unique().tolist() == [255]
+
+
+def test_integers_without_a_fixed_range_are_refused() -> None:
+    values = np.array([[0, 1], [2, 70_000]], dtype=np.int32)
+    with pytest.raises(DataError, match="x is broken: 32-bit pixels have no fixed range"):
+        decode([encoded(Image.fromarray(values), "TIFF")], None, "x")
+
+
+def exif_table(entries: list[tuple[int, int, int, bytes]], more: bytes = b"") -> bytes:
+    """EXIF's own format: a TIFF of one table; an entry is tag, type, count, value."""
+    body = b"".join(struct.pack("<HHL4s", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<LH", 8, len(entries))
+    return b"Exif\0\0" + head + body + b"\0" * 4 + more
+
+
+def short(value: int) -> bytes:
+    return struct.pack("<HH", value, 0)
+
+
+TURN = (0x0112, 3, 1, short(6))
+AFTER = struct.pack("<L", 8 + 2 + 12 * 2 + 4)  # what two entries point to
+BROKEN = {
+    "none": (b"Exif\0\0", False),
+    "garbage": (b"Exif\0\0\0\x08\0\x02\x01\x12\0\x03", False),
+    "header twice": (b"Exif\0\0" + exif_table([(0x0112, 3, 1, short(1))]), False),
+    "no such turn": (exif_table([(0x0112, 3, 1, short(9))]), False),
+    "turn as text": (exif_table([(0x0112, 2, 2, b"6\0\0\0")]), False),
+    "negative over zero": (
+        exif_table([TURN, (0x011A, 10, 1, AFTER)], struct.pack("<ll", -1, 0)),
+        True,
+    ),
+    "two resolutions": (exif_table([TURN, (0x011A, 5, 2, AFTER)], b"\1\0\0\0" * 4), True),
+    "beyond the end": (exif_table([TURN, (0x0110, 2, 400, short(5000))]), True),
+    "a number for text": (exif_table([TURN, (0x0131, 3, 1, short(7))]), True),
+    "a place that is none": (exif_table([TURN, (0x8825, 4, 1, short(60000))]), True),
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(("exif", "turned"), BROKEN.values(), ids=BROKEN)
+def test_broken_exif_never_refuses_pixels(exif: bytes, turned: bool, kind: str) -> None:
+    upright = np.zeros((16, 16), np.uint8)
+    upright[:8] = 250
+    options = {"lossless": True} if kind == "WEBP" else {}
+    out = decode([encoded(Image.fromarray(upright), kind, exif=exif, **options)], None, "x")[0, 0]
+    expected = np.rot90(upright, -1) if turned else upright
+    np.testing.assert_allclose(out.numpy().astype(int), expected, atol=12)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_what_pillow_makes_of_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind in ("PNG", "TIFF"):
+        item = encoded(Image.fromarray(noise(6, 6)), kind, exif=exif)
+        assert isinstance(item.content, bytes)
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(item.content)))
+        np.testing.assert_array_equal(decode([item], None, "x")[0, 0].numpy(), expected)
 
 
 def test_black_and_white_is_grey() -> None:
@@ -188,6 +282,18 @@ def test_an_image_set_is_what_it_says() -> None:
     assert torch.equal(part.images, pets.images[[2, 0]]) and part.labels.tolist() == [1, 0]
     with pytest.raises(AttributeError):
         pets.name = "x"  # type: ignore[misc]
+
+
+def test_a_view_is_the_augmentation_of_its_images_and_a_preview_their_picture() -> None:
+    pets = image_set()
+    rows = torch.tensor([3, 1])
+    expected = augment(pets.images[rows], rows, 2, "crop-flip")
+    assert torch.equal(pets.view(rows, 2, "crop-flip"), expected)
+    assert torch.equal(pets.to("cpu").view(rows, 0, "crop-flip"), pets.images[rows])
+    picture = pets.preview(2)
+    np.testing.assert_array_equal(np.asarray(picture), pets.images[2].permute(1, 2, 0))
+    grey = image_set(images=pets.images[:, :1]).preview(2)
+    assert grey.mode == "L" and np.array_equal(np.asarray(grey), pets.images[2, 0])
 
 
 def test_the_fingerprint_changes_with_everything_but_the_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,171 @@ def test_without_a_split_column_the_file_names_decide(tmp_path: Path) -> None:
     splits = load(f"parquet:{tmp_path}/*.parquet")
     assert [values(part) for part in splits] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert load(f"parquet:{tmp_path}").train.fingerprint == splits.train.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("layout", "pattern"),
+    [
+        ("default/{}/0000.parquet", "**/*.parquet"),
+        ("default/{}/0000.parquet", ""),
+        ("default/{}/0000.parquet", "default/*/0000.parquet"),
+        ("split={}/part-0.parquet", "*/*.parquet"),
+        ("data/{}/a.parquet", "data"),
+        ("{}-00000-of-00003.parquet", "*"),
+        ("data/{}-00000-of-00001-a09b74b3ef9c3b56.parquet", ""),
+        ("partial-{}/0000.parquet", ""),
+        ("train_and_test/{}.parquet", ""),
+        ("{}.PARQUET", ""),
+    ],
+)
+def test_parts_are_told_by_folders_and_file_names(
+    layout: str, pattern: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "train" / "test [1]"  # what lies above tells nothing
+    for part, first in (("train", 0), ("test", 200)):
+        file = root / layout.format(part)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, {"image": images(20, first), "label": [0, 1] * 10})
+    splits = load(f"parquet:{root}/{pattern}")
+    assert values(splits.test) == list(range(200, 220)) and len(splits.train) == 18
+    assert splits.train.notes == (
+        "parts told by the names of files and folders: train 20, test 20",
+    )
+    assert [record.getMessage().count("\n") for record in caplog.records] == [0]
+
+
+def test_linked_files_are_told_by_the_name_of_the_link(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    for part, first in (("train", 0), ("test", 200)):  # as Hugging Face's own cache lies
+        write(tmp_path / "blobs" / f"{first:x}", {"image": images(20, first), "label": [0, 1] * 10})
+        (tmp_path / "snapshot" / f"{part}-0.parquet").symlink_to(tmp_path / "blobs" / f"{first:x}")
+    assert values(load(f"parquet:{tmp_path}/snapshot").test) == list(range(200, 220))
+
+
+def test_where_nothing_tells_a_part_is_said(tmp_path: Path) -> None:
+    columns = {"image": images(20), "label": [0, 1] * 10}
+    name = write(tmp_path / "photos.parquet", columns)
+    assert load(name).train.notes == (
+        "no column split and no name of a file or folder tells parts: all is train",
+    )
+    write(tmp_path / "photos-test.parquet", columns)
+    write(tmp_path / "x.parquet", columns | {"split": ["val"] * 20})
+    assert load(f"parquet:{tmp_path}").train.notes == (
+        "parts told by the column split, by the names of files and folders, "
+        "train where nothing does, as in photos.parquet: train 20, validation 20, test 20",
+    )
+
+
+def test_hidden_tables_are_left_out_and_told(tmp_path: Path) -> None:
+    columns = {"image": images(20), "label": [0, 1] * 10}
+    write(tmp_path / "photos.parquet", columns)
+    (tmp_path / "._photos.parquet").write_bytes(b"left behind by a file manager")
+    splits = load(f"parquet:{tmp_path}")
+    assert splits.train.notes[0] == "left out: hidden files 1 (._photos.parquet)"
+
+
+def test_rows_without_image_are_left_out_and_told_also_from_the_cache(tmp_path: Path) -> None:
+    some: list[bytes | None] = [None, b"", *images(18, 2)]
+    name = write(tmp_path / "x.parquet", {"image": some, "label": [5, 5] + [0, 1] * 9})
+    for _ in range(2):
+        splits = load(name)
+        assert splits.train.classes == ("0", "1") and sum(map(len, splits)) == 18
+        assert splits.train.notes[1] == "left out: rows without image 2 (row 0 of x.parquet, …)"
+    for part in splits:
+        assert part.labels.tolist() == [value % 2 for value in values(part)]
+
+
+@pytest.mark.parametrize(
+    "place", ["[2024] photos/a.parquet", "photos [2024].parquet", "a b/c.parquet", "é/ü.parquet"]
+)
+@pytest.mark.parametrize("whole", ["the file", "its folder", "a pattern"])
+def test_a_path_that_exists_is_no_pattern(place: str, whole: str, tmp_path: Path) -> None:
+    file = tmp_path / "x" / place
+    file.parent.mkdir(parents=True)
+    write(file, {"image": images(20), "label": [0, 1] * 10})
+    pattern = {"the file": file, "its folder": file.parent, "a pattern": file.parent / "*.parquet"}
+    assert sum(map(len, load(f"parquet:{pattern[whole]}"))) == 20
+
+
+def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
+    name = write(tmp_path / "x.parquet", {"image": images(20), "label": [0, 1] * 10})
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.parquet"
+    os.rename(tmp_path / "x.parquet", odd)
+    with pytest.raises(DataError, match="no parquet file matches"):
+        load(name)
+    splits = load("parquet:" + os.fsdecode(odd))
+    assert splits.train.name == "parquet:caf\\xe9.parquet" and sum(map(len, splits)) == 20
+
+
+STRUCT = pyarrow.struct([("bytes", pyarrow.large_binary()), ("path", pyarrow.large_string())])
+VIEWS = pyarrow.struct([("bytes", pyarrow.binary_view()), ("path", pyarrow.string_view())])
+
+
+@pytest.mark.parametrize("kind", ["binary", "large_binary", "binary_view", "dictionary", "structs"])
+def test_images_of_every_type_of_bytes(kind: str, tmp_path: Path) -> None:
+    plain = images(20)
+    structs = [{"bytes": image, "path": None} for image in plain]
+    arrays = {
+        "dictionary": lambda: [pyarrow.array(plain).dictionary_encode()],
+        "structs": lambda: [pyarrow.array(structs, STRUCT), pyarrow.array(structs, VIEWS)],
+    }
+    typed = arrays.get(kind, lambda: [pyarrow.array(plain, getattr(pyarrow, kind)())])
+    for at, array in enumerate(typed()):
+        name = write(tmp_path / f"{at}.parquet", {"image": array, "label": [0, 1] * 10})
+        found = sorted(value for part in load(name) for value in values(part))
+        assert found == list(range(20))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pyarrow.array(["fox", "ant"] * 10, pyarrow.large_string()),
+        pyarrow.array(["fox", "ant"] * 10, pyarrow.string_view()),
+        pyarrow.array(["fox", "ant"] * 10).dictionary_encode(),
+        pyarrow.array([1, 0] * 10, pyarrow.uint8()).dictionary_encode(),
+        pyarrow.array([True, False] * 10),
+        pyarrow.chunked_array([["fox", "ant"] * 5, ["fox", "ant"] * 5]),
+    ],
+)
+def test_labels_of_every_type(labels: Any, tmp_path: Path) -> None:
+    splits = load(write(tmp_path / "x.parquet", {"image": images(20), "label": labels}))
+    for part in splits:
+        assert part.labels.tolist() == [1 - value % 2 for value in values(part)]
+
+
+def test_two_classes_of_one_name(tmp_path: Path) -> None:
+    metadata = {"dataset": {"classes": ["crane", "dog", "crane"]}}
+    name = write(tmp_path / "x.parquet", {"image": images(21), "label": [0, 1, 2] * 7}, metadata)
+    splits = load(name)
+    assert splits.train.classes == ("crane (0)", "dog", "crane (2)")
+    assert "one name told apart by their number: crane" in splits.train.notes[1]
+    labels = ["crane", "dog", "crane"] * 7
+    name = write(tmp_path / "y.parquet", {"image": images(21), "label": labels}, metadata)
+    with pytest.raises(DataError, match="label='crane' may be either of two classes"):
+        load(name)
+
+
+def test_text_and_numbers_do_not_mix(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", {"image": images(4), "label": ["a", "b"] * 2})
+    write(tmp_path / "b.parquet", {"image": images(4), "label": [0, 1] * 2})
+    with pytest.raises(DataError, match="label_column='label' holds text in some files only"):
+        load(f"parquet:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "split", "message"),
+    [
+        ([0] * 8, ["train"] * 8, "x.parquet has images of one class only, '0': two are needed"),
+        ([0, 1] * 3 + [2, 3], ["train"] * 6 + ["test"] * 2, "is of the class '2' and of 1 more"),
+    ],
+)
+def test_labels_that_serve_no_classifier_are_refused_before_an_image_is_decoded(
+    labels: list[int], split: list[str], message: str, tmp_path: Path
+) -> None:
+    columns = {"image": [b"no image"] * 8, "label": labels, "split": split}
+    with pytest.raises(DataError, match=message):
+        load(write(tmp_path / "x.parquet", columns))
 
 
 def test_a_lone_validation_part_is_the_test_part(tmp_path: Path) -> None:

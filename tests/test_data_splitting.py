@@ -28,6 +28,19 @@ def cut_all(labels: Tensor, **more: Any) -> dict[str, Tensor]:
     return cut(labels, **(options | more))
 
 
+def test_too_few_training_images_for_all_classes_are_refused() -> None:
+    assert len(load("digits", train_images=10).train.labels.unique()) == 10
+    with pytest.raises(DataError, match="digits with train_images=9: no training image is of"):
+        load("digits", train_images=9)
+
+
+def test_a_class_of_one_image_is_a_training_class() -> None:
+    for rare in (0, 2):
+        labels = torch.tensor([1] * 60 + [2 - rare] * 60 + [rare])
+        for seed in range(5):
+            assert rare in labels[cut_all(labels, split_seed=seed)["train"]]
+
+
 @given(LABELS, st.integers(0, 2**31))
 def test_the_order_is_a_permutation(labels: Tensor, seed: int) -> None:
     assert stratified_order(labels, seed, 0).sort().values.tolist() == list(range(len(labels)))

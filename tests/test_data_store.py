@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cnn2gnn.data import Item, Splits, load, store
+from cnn2gnn.data import DataError, Item, Splits, load, store
 from cnn2gnn.registry import MODALITIES
 
 
@@ -70,6 +72,96 @@ def test_another_size_or_a_changed_source_is_decoded_anew(
     assert decodings == [16, 16, 16, 15]
 
 
+def edit_a_label(root: Path) -> None:
+    text = (root / "train.csv").read_text()
+    (root / "train.csv").write_text(text.replace("0.png,a", "0.png,b"))
+
+
+def replace_an_image(root: Path) -> None:
+    Image.new("L", (4, 4), 99).save(root / "images" / "0.png")
+
+
+def replace_an_image_and_set_its_time_back(root: Path) -> None:
+    file = root / "images" / "0.png"
+    before, size = file.stat().st_mtime_ns, file.stat().st_size
+    content = bytearray(file.read_bytes())
+    Image.new("L", (4, 4), 99).save(file)
+    content = bytearray(file.read_bytes()).ljust(size, b"\0")[:size]
+    file.write_bytes(content)
+    os.utime(file, ns=(before, before))
+
+
+def move_a_row_to_the_test_part(root: Path) -> None:
+    rows = (root / "train.csv").read_text().splitlines(keepends=True)
+    (root / "train.csv").write_text("".join(rows[:-1]))
+    (root / "test.csv").write_text((root / "test.csv").read_text() + rows[-1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit_a_label,
+        replace_an_image,
+        replace_an_image_and_set_its_time_back,
+        move_a_row_to_the_test_part,
+    ],
+)
+def test_what_decides_the_result_is_noticed(
+    change: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CNN2GNN_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "mini-imagenet"
+    (root / "images").mkdir(parents=True)
+    for at in range(16):
+        Image.new("L", (4, 4), at).save(root / "images" / f"{at}.png")
+    rows = [f"{at}.png,{'ab'[at % 2]}" for at in range(16)]
+    (root / "train.csv").write_text("\n".join(["filename,label", *rows[:12]]) + "\n")
+    (root / "test.csv").write_text("\n".join(["filename,label", *rows[12:]]) + "\n")
+    before = prints(load("mini-imagenet", data_dir=tmp_path))
+    assert prints(load("mini-imagenet", data_dir=tmp_path)) == before
+    change(root)
+    assert prints(load("mini-imagenet", data_dir=tmp_path)) != before
+
+
+def test_an_image_that_a_table_names_by_path_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decodings: list[int]
+) -> None:
+    monkeypatch.setenv("CNN2GNN_CACHE", str(tmp_path / "cache"))
+    for at in range(16):
+        Image.new("L", (4, 4), at).save(tmp_path / f"{at}.png")
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    images = pyarrow.array([{"bytes": None, "path": f"{at}.png"} for at in range(16)], kind)
+    table = pyarrow.table({"image": images, "label": [0, 1] * 8})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    before = [prints(load(f"parquet:{tmp_path}/a.parquet")) for _ in range(2)]
+    assert before[0] == before[1] and decodings == [16]
+    Image.new("L", (4, 4), 222).save(tmp_path / "5.png")
+    after = [prints(load(f"parquet:{tmp_path}/a.parquet")) for _ in range(2)]
+    assert after[0] == after[1] != before[0] and decodings == [16, 16]
+    (tmp_path / "5.png").unlink()
+    with pytest.raises(DataError, match=r"5\.png cannot be read: No such file"):
+        load(f"parquet:{tmp_path}/a.parquet")
+
+
+def test_another_pillow_decodes_anew(
+    pictures: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(f"folder:{pictures}")
+    monkeypatch.setattr("PIL.__version__", "0.0")
+    load(f"folder:{pictures}")
+    assert decodings == [16, 16]
+
+
+def test_a_link_that_leads_elsewhere_is_noticed(pictures: Path, decodings: list[int]) -> None:
+    elsewhere = pictures.parent / "elsewhere.png"
+    Image.new("L", (4, 4), 77).save(elsewhere)
+    (pictures / "a" / "x.png").symlink_to(pictures / "a" / "0.png")
+    first = load(f"folder:{pictures}")
+    (pictures / "a" / "x.png").unlink()
+    (pictures / "a" / "x.png").symlink_to(elsewhere)
+    assert prints(load(f"folder:{pictures}")) != prints(first) and decodings == [17, 17]
+
+
 def flip_a_pixel(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-20] ^= 1
@@ -118,6 +210,20 @@ def test_a_full_disk_costs_only_the_cache(
     with caplog.at_level(logging.WARNING):
         assert len(load(f"folder:{pictures}").test) == 4
     assert "are not kept" in caplog.text and "No space left" in caplog.text
+
+
+def test_without_a_home_or_with_one_that_may_not_be_written_data_still_load(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pictures.parent / "file").write_text("no folder")
+    monkeypatch.setenv("CNN2GNN_CACHE", str(pictures.parent / "file" / "cache"))
+    assert len(load(f"folder:{pictures}").test) == 4 and "are not kept" in caplog.text
+    caplog.clear()
+    monkeypatch.delenv("CNN2GNN_CACHE")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # no entry in passwd
+    assert len(load(f"folder:{pictures}").test) == 4
+    assert "CNN2GNN_CACHE may name a folder" in caplog.text
 
 
 def test_nothing_half_written_stays(pictures: Path) -> None:

@@ -98,6 +98,11 @@ class ImageSet:
         augment = MODALITIES[self.modality].augment
         return augment(self.images[indices], indices, view, augmentation)
 
+    @property
+    def view_version(self) -> int:
+        """Raised whenever a later version of the kit shows other pixels in a view."""
+        return MODALITIES[self.modality].view_version
+
     def preview(self, index: int) -> Image.Image:
         """Return image `index` as a picture to be looked at."""
         return MODALITIES[self.modality].preview(self.images[index])

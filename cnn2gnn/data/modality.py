@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnn2gnn.data.augmentation import augment
+from cnn2gnn.data.augmentation import VERSION, augment
 from cnn2gnn.data.decode import decode
 from cnn2gnn.data.pixels import DataError, Item
 
@@ -28,14 +28,16 @@ class Modality:
         augment: samples `(B, C, …)`, their indices `(B,)`, a view and a recipe to that view of
             them; a pure function of index and view, and view 0 is the clean sample.
         preview: one sample `(C, …)` to a picture of it.
-        version: raised whenever `decode` or `augment` gives other results.
+        decode_version: raised whenever `decode` gives other results: what is kept is made anew.
+        view_version: raised whenever `augment` does.
     """
 
     decode: Callable[[Sequence[Item], int | None, str], Tensor]
     check: Callable[[Tensor], None]
     augment: Callable[[Tensor, Tensor, int, str], Tensor]
     preview: Callable[[Tensor], Image.Image]
-    version: int = 1
+    decode_version: int = 1
+    view_version: int = 1
 
 
 def _check(images: Tensor) -> None:
@@ -49,5 +51,5 @@ def _preview(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-# Version 2: 16-bit grey keeps its range beside transparency, EXIF is read for its orientation only.
-IMAGE = Modality(decode, _check, augment, _preview, version=2)
+# Decoding 2: 16-bit grey keeps its range beside transparency, EXIF tells the orientation alone.
+IMAGE = Modality(decode, _check, augment, _preview, decode_version=2, view_version=VERSION)

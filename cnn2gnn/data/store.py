@@ -141,7 +141,7 @@ def _references(source: Source, samples: Samples) -> list[Path]:
 
 def _key(source: Source, image_size: int | None) -> str:
     """All that decides the result, and is known before the source is read, as one hash."""
-    decoder = [source.modality, MODALITIES[source.modality].version, PIL.__version__]
+    decoder = [source.modality, MODALITIES[source.modality].decode_version, PIL.__version__]
     options = [VERSION, *decoder, source.name, source.options, image_size]
     text = json.dumps(options) + _state(source.files)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cnn2gnn.data import ImageSet, augment
-from cnn2gnn.data.augmentation import VERSION
+from cnn2gnn.data import ImageSet
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.models.teacher import Teacher
 
@@ -26,7 +25,7 @@ class TeacherCache:
     Args:
         teacher: in evaluation mode; asked only for views that are not on disk yet.
         images: the images, in order.
-        augmentation: the recipe of `cnn2gnn.data.augmentation`.
+        augmentation: the recipe of the views, as `ImageSet.view` takes it.
         views: augmented views (1 … views) to hold. 0: the teacher is asked in every step.
         folder: where views are kept, a file each, so that an interrupted build goes on.
     """
@@ -41,7 +40,7 @@ class TeacherCache:
     ) -> None:
         self.teacher, self.images, self.augmentation = teacher, images, augmentation
         self.views = views
-        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation} {VERSION}"
+        key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation} {images.view_version}"
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._loaded: dict[int, dict[str, Tensor]] = {}
 
@@ -63,9 +62,7 @@ class TeacherCache:
         """
         if self.views == 0 and view > 0:
             if images is None:
-                images = augment(
-                    self.images.images[indices.cpu()], indices.cpu(), view, self.augmentation
-                ).to(indices.device)
+                images = self.images.view(indices, view, self.augmentation).to(indices.device)
             with torch.no_grad():
                 return self.teacher(images).float()
         return self._view(view)["logits"][indices.cpu()].to(indices.device)
@@ -88,7 +85,7 @@ class TeacherCache:
         device = next(self.teacher.parameters()).device
         rows = []
         for indices in torch.arange(len(self.images)).split(500):
-            pixels = augment(self.images.images[indices], indices, view, self.augmentation)
+            pixels = self.images.view(indices, view, self.augmentation)
             rows.append(self.teacher(pixels.to(device)).float().cpu())
         save_tensors(self._path(view), {"logits": torch.cat(rows)}, {"view": view})
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnn2gnn.config import Config
-from cnn2gnn.data import ImageSet, Splits, augment
+from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.evaluation.metrics import accuracy
@@ -51,8 +51,7 @@ class StudentTask:
     ) -> None:
         self.module = student
         self.size = len(splits.train)
-        self.images = splits.train.images.to(device)
-        self.labels = splits.train.labels.to(device)
+        self.train = splits.train.to(device)
         self.validation = splits.validation
         # a fixed sample in which every class has its share, whatever the order of the images
         self.shown, self.shown_bank = (
@@ -69,10 +68,10 @@ class StudentTask:
         """KD on the images `indices` `(B,)`, in this epoch's view."""
         training = self.config.training
         view = epoch + 1 if self.cache is None else self.cache.view_of(epoch)
-        images = augment(self.images[indices], indices, view, self.config.data.augmentation_name)
+        images = self.train.view(indices, view, self.config.data.augmentation_name)
         out = model(images)
         branches = [out.base_logits] if out.graph is None else [out.base_logits, out.logits]
-        labels = self.labels[indices]
+        labels = self.train.labels[indices]
         if self.cache is None:
             losses = [F.cross_entropy(branch, labels) for branch in branches]
         else:
@@ -118,7 +117,7 @@ class StudentTask:
         bank = None
         if module.scope == "bank":
             part = self.shown_bank.to(labels.device)
-            bank = module.bank(self.images[part], self.labels[part])
+            bank = module.bank(self.train.images[part], self.train.labels[part])
         seen = module.correct(nodes.base_logits[some], nodes.features[some], bank, pixels=pixels)
         assert seen.graph is not None
         among = labels[some] if bank is None else bank.labels

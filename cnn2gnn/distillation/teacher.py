@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnn2gnn.config import Config
-from cnn2gnn.data import ImageSet, Splits, augment, channel_statistics
+from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.files import write_json
@@ -32,16 +32,15 @@ class TeacherTask:
     ) -> None:
         self.module = teacher
         self.size = len(splits.train)
-        self.images = splits.train.images.to(device)
-        self.labels = splits.train.labels.to(device)
+        self.train = splits.train.to(device)
         self.validation = splits.validation
         self.augmentation, self.smoothing = augmentation, smoothing
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Label-smoothed cross-entropy of the images `indices` `(B,)`."""
-        images = augment(self.images[indices], indices, epoch + 1, self.augmentation)
-        logits = model(images)  # (B, classes)
-        return F.cross_entropy(logits, self.labels[indices], label_smoothing=self.smoothing)
+        logits = model(self.train.view(indices, epoch + 1, self.augmentation))  # (B, classes)
+        labels = self.train.labels[indices]
+        return F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
         """Validation accuracy in [0, 1]."""

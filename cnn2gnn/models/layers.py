@@ -31,8 +31,9 @@ class Normalise(nn.Module):
         self.std: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 `(B, C, H, W)` to float32 `(B, C, H, W)`."""
-        return (images.float() / 255 - self.mean) / self.std
+        """uint8 `(B, C, …)` to float32 `(B, C, …)`: images, or samples of one dimension."""
+        shape = (-1, *[1] * (images.ndim - 2))  # (C, 1, …)
+        return (images.float() / 255 - self.mean.view(shape)) / self.std.view(shape)
 
 
 class GraphLayer(nn.Module):

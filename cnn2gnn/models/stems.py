@@ -17,9 +17,14 @@ from torch import Tensor, nn
 def feature_width(stem: nn.Module, channels: int, size: int) -> int:
     """Return d of a stem for images `(B, channels, size, size)`.
 
+    A stem for samples of another shape cannot be tried on an image: it tells its `feature_width`.
+
     Raises:
         ValueError: it does not give one vector an image.
     """
+    told = getattr(stem, "feature_width", None)
+    if isinstance(told, int):
+        return told
     was_training = stem.training
     stem.eval()  # a single image has no batch statistics
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from matplotlib.figure import Figure
+from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import make_grid
 
 from cnn2gnn.classnames import readable
@@ -19,19 +20,23 @@ def sample_sheet(images: ImageSet, columns: int = 10) -> Figure:
     """Draw the first images of every class, one class a row; a class with fewer leaves gaps.
 
     Args:
-        images: N images (N, C, H, W), uint8.
+        images: at least one; each is drawn as its modality shows it.
         columns: images of a class.
 
     Returns:
         A figure whose rows carry the names of the classes.
     """
-    _, channels, height, width = images.images.shape
-    gap = images.images.new_full((columns, channels, height, width), 255)
-    rows = []
-    for label in range(len(images.classes)):
-        members = images.images[images.labels == label][:columns]
-        rows.append(torch.cat([members, gap[len(members) :]]))  # (columns, C, H, W)
-    grid = make_grid(torch.cat(rows), nrow=columns, padding=GAP_PIXELS, pad_value=255)
+    chosen = [
+        (images.labels == label).nonzero().flatten()[:columns].tolist()
+        for label in range(len(images.classes))
+    ]
+    shown = [[pil_to_tensor(images.preview(i).convert("RGB")) for i in row] for row in chosen]
+    gap = torch.full_like(pil_to_tensor(images.preview(0).convert("RGB")), 255)  # (3, H, W)
+    height = gap.shape[1]
+    rows = [row + [gap] * (columns - len(row)) for row in shown]
+    grid = make_grid(
+        [image for row in rows for image in row], nrow=columns, padding=GAP_PIXELS, pad_value=255
+    )
 
     step = height + GAP_PIXELS
     inches = max(0.4, min(1.0, step / 100))

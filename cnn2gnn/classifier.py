@@ -98,9 +98,8 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(
-                f"y holds one class, {str(self.classes_[0])!r}: at least two are needed"
-            )
+            only = str(self.classes_[0])
+            raise ValueError(f"y holds one class, {only!r}: at least two are needed")
         self.scaler_ = MinMaxScaler((0, 255), clip=True).fit(X) if X.ndim == 2 else None
         self._axes, self._shape = X.ndim, _image_shape(X)
         parameters = self._parameters(int(check_random_state(self.random_state).randint(2**31 - 1)))

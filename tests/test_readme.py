@@ -38,7 +38,10 @@ def test_the_python_example_runs_as_shown(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "readme" / "metrics.json").exists()
-    assert done.stdout.startswith("tensor([")
+    predicted, header, *edges = done.stdout.splitlines()
+    assert re.fullmatch(r"\[('\d' ?){5}\]", predicted)
+    assert header.split() == ["image", "rank", "node", "label", "weight", "distance"]
+    assert re.match(r"0\s+0\s+1\s", edges[0])
 
 
 def test_the_table_lists_every_parameter() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from cnn2gnn.config import Config
 from cnn2gnn.data import DataError, ImageSet, Splits
 from cnn2gnn.data.coerce import as_images
-from cnn2gnn.data.splitting import VALIDATION, stratified_order
+from cnn2gnn.data.splitting import VALIDATION, check_training, stratified_order
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.own import Own
 from cnn2gnn.predictor import Predictor
@@ -97,9 +97,6 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, allow_nd=True)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            only = str(self.classes_[0])
-            raise ValueError(f"y holds one class, {only!r}: at least two are needed")
         self.scaler_ = MinMaxScaler((0, 255), clip=True).fit(X) if X.ndim == 2 else None
         self._axes, self._shape = X.ndim, _image_shape(X)
         parameters = self._parameters(int(check_random_state(self.random_state).randint(2**31 - 1)))
@@ -144,19 +141,19 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
         order = stratified_order(labels, seed, VALIDATION)
         held_out = max(1, round(self.validation * len(labels)))
         self.training_rows_ = order[held_out:].sort().values.numpy()
-        missing = set(labels.tolist()) - set(labels[self.training_rows_].tolist())
-        if missing:
-            rare = self.classes_[min(missing)]
-            raise DataError(f"y: class {str(rare)!r} has too few images, none is left for training")
-        whole = ImageSet(images, labels, tuple(map(str, self.classes_)), "arrays")
+        classes = tuple(map(str, self.classes_))
+        check_training(labels, torch.from_numpy(self.training_rows_), classes, "y")
+        whole = ImageSet(images, labels, classes, "arrays")
         train, validation = whole.subset(self.training_rows_), whole.subset(order[:held_out])
         return Splits(train, validation, test=validation)
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         """The configuration's parameters, but for where the run lies."""
-        given = self.get_params()
-        for own in ("random_state", "runs_dir"):
-            del given[own]
+        given = {
+            name: value.item() if isinstance(value, np.generic) else value  # from np.arange
+            for name, value in self.get_params().items()
+            if name not in ("random_state", "runs_dir")
+        }
         if self.augmentation == "auto" or self.scaler_ is not None:
             given["augmentation"] = "crop" if self.scaler_ is None else "none"
         if given["augmentation"] == "none":

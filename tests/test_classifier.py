@@ -102,7 +102,7 @@ def test_features_beyond_the_range_of_training_are_taken_for_its_end() -> None:
 
 def test_a_search_trains_a_teacher_once_for_each_part_of_the_data(tmp_path: Path) -> None:
     search = GridSearchCV(
-        quick(runs_dir=tmp_path), {"k": [2, 3]}, cv=2, refit=False, error_score="raise"
+        quick(runs_dir=tmp_path), {"k": np.arange(2, 4)}, cv=2, refit=False, error_score="raise"
     )
     search.fit(IMAGES, LABELS)
     assert len([*(tmp_path / "teachers").glob("*/teacher.safetensors")]) == 2
@@ -123,7 +123,7 @@ REFUSED = {
     "parameter": ({"stem": "convnet"}, IMAGES, LABELS, "stem='convnet' must be one of"),
     "share": ({"validation": 0.9}, IMAGES, LABELS, "validation=0.9 must be from"),
     "k": ({"k": 200}, IMAGES, LABELS, "k=200 needs at least k . 2 = 202 nodes"),
-    "one class": ({}, IMAGES, LABELS[:1].repeat(120), "y holds one class"),
+    "one class": ({}, IMAGES, LABELS[:1].repeat(120), "y has images of one class only"),
     "oblong": ({}, IMAGES[:, :, :7], LABELS, r"\(120, 8, 7\): images must be square"),
     "no channels": ({}, IMAGES.reshape(120, 4, 4, 4), LABELS, r"X of shape \(120, 4, 4, 4\)"),
     "two places": ({}, np.zeros((120, 3, 3, 3), np.uint8), LABELS, "one axis alone"),
@@ -131,7 +131,7 @@ REFUSED = {
     "int64": ({}, IMAGES.astype(int), LABELS, "is int64: allowed are uint8"),
     "floats to 255": ({}, IMAGES.astype(float), LABELS, r"floats must lie in \[0, 1\]"),
     "rare class": (
-        {"validation": 0.5}, IMAGES, np.array(["one"] + ["rest"] * 119), "class 'one' has too few",
+        {"validation": 0.5}, IMAGES, np.array(["one"] + ["rest"] * 119), "of the class 'one'",
     ),
 }  # fmt: skip
 

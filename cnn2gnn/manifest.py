@@ -126,14 +126,6 @@ def differences(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any
     return {name: row for name, row in rows.items() if any(v != row[0] for v in row)}
 
 
-def facts(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything a manifest says that may differ between two runs, flat, to be compared."""
-    parameters = {name: value for name, value in content["parameters"].items() if name != "run"}
-    teacher = {"teacher fingerprint": content["teacher"]}
-    data = {name: str(value) for name, value in content["data"].items()}
-    return parameters | _prefixed("own", content["own"]) | _telling(content) | teacher | data
-
-
 def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
     """What may not change while a run goes on."""
     parameters = {n: v for n, v in content["parameters"].items() if n not in FREE}

@@ -9,8 +9,10 @@ import os
 import platform
 import secrets
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    writer = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+    writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".{_short(path.name)}.{writer}")
     try:
         temporary.touch(exist_ok=False)
@@ -46,20 +48,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.chmod(mode)  # safetensors keeps its files to their owner
         _to_disk(temporary)
         os.replace(temporary, path)
-        _to_disk(path.parent)  # the new name too
+        with suppress(OSError):  # the new name too; not every network volume can, the file is whole
+            _to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@cache
+def _machine() -> str:
+    """Name what the numbers of processes belong to: a host since its start, or a container on it.
+
+    A host's name alone is not enough: containers and cloned machines share them.
+    """
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        numbers = f"{start} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not on Linux
+        numbers = str(uuid.getnode())
+    return f"{platform.node()}-{hashlib.sha256(numbers.encode()).hexdigest()[:8]}"
 
 
 def _short(name: str) -> str:
@@ -74,11 +89,11 @@ def _sweep(path: Path) -> None:
     so that only the age of its file counts.
     """
     for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*-*-*"):
-        host, _, writer = left.name.rpartition("-")[0].rpartition("-")
+        machine, _, writer = left.name.rpartition("-")[0].rpartition("-")
         if not writer.isdecimal():
             continue
         with suppress(FileNotFoundError):  # its writer was faster
-            ours = host.endswith(f".{platform.node()}")
+            ours = machine.endswith(f".{_machine()}")
             dead = ours and not psutil.pid_exists(int(writer))
             old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
             if dead or (old and not ours):

@@ -6,29 +6,32 @@ the run begins, compared whenever it goes on, and its data are compared whenever
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
-import platform
-import subprocess
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import cnn2gnn
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
-from cnn2gnn.data.augmentation import VERSION as AUGMENTATION_VERSION
+from cnn2gnn.environment import environment
 from cnn2gnn.files import BrokenFileError, write_json
 from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.own import Own
 
 FILE = "config.json"
 # Parameters that may change between two starts of a run; what they amount to is told or compared.
-FREE = ("runs_dir", "device", "devices", "num_nodes", "precision", "data_dir", "download")
+FREE = ("run", "runs_dir", "device", "devices", "num_nodes", "precision", "data_dir", "download")
+# What no manifest is without: its groups, and what is compared of each.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "parameters": (),
+    "own": (),
+    "data": ("classes", "train images", "validation images", "test images"),
+    "hardware": ("precision", "device", "world_size"),
+    "stages": (),
+    "versions": (),
+    "machine": (),
+}
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +41,7 @@ def make(config: Config, splits: Splits, own: Own) -> dict[str, Any]:
         "parameters": config.parameters(),
         "own": own.fingerprints(),
         "data": data_facts(splits),
-        "augmentation_version": AUGMENTATION_VERSION,
+        "augmentation_version": splits.train.view_version,
         "hardware": resolved_hardware(config.runtime),
         "teacher": None,  # its fingerprint, as soon as there is one
         "stages": {},  # what made each stage that is done
@@ -57,16 +60,26 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no run in {folder}: {path} is missing")
     try:
-        content = json.loads(path.read_text())
-        missing = {"parameters", "own", "data", "hardware", "teacher", "stages"} - {*content}
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise BrokenFileError(f"{path} is damaged: {error}") from error
-    if missing:
+    missing = [
+        " of ".join(names)
+        for group, needed in NEEDED.items()
+        for names in ((group,), *((name, group) for name in needed))
+        if not _has(content, *reversed(names))
+    ]
+    if missing or "teacher" not in content:
         raise BrokenFileError(
-            f"{path} is damaged or of an older version: {', '.join(sorted(missing))} is missing; "
+            f"{path} is damaged or of an older version: {(*missing, 'teacher')[0]} is missing; "
             "start the run under another name"
         )
     return content
+
+
+def _has(content: Any, group: str, name: str | None = None) -> bool:
+    found = content.get(group) if isinstance(content, dict) else None
+    return isinstance(found, dict) and (name is None or name in found)
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -75,7 +88,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Check that a run may go on, and tell in one line what has changed that may change.
+    """Check that a run may go on.
 
     Raises:
         DataError: the images are others. ConfigError: a parameter, an object or the precision is.
@@ -92,9 +105,18 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> 
             f"run {folder.name!r} exists with other parameters ({'; '.join(changed)}); "
             f"choose another run name or delete {folder}"
         )
-    told = differences({"then": _telling(before), "now": _telling(now)})
-    if told:
-        changes = "; ".join(f"{name} was {a}, is {b}" for name, (a, b) in told.items())
+
+
+def tell(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Tell in one line what has changed that may change: since the last start, or since a stage."""
+    made = {"at its last start": _telling(before)}
+    made |= {f"in stage {name}": _telling(by) for name, by in before["stages"].items()}
+    wheres: dict[str, list[str]] = {}  # what changed, and all it has changed since
+    for where, then in made.items():
+        for name, (old, new) in differences([then, _telling(now)]).items():
+            wheres.setdefault(f"{name} was {old}, is {new}", []).append(where)
+    if wheres:
+        changes = "; ".join(f"{change} ({', '.join(where)})" for change, where in wheres.items())
         log.warning("run %s goes on where something differs: %s", folder.name, changes)
 
 
@@ -119,11 +141,45 @@ def check_data(before: Mapping[str, Any], now: Mapping[str, Any], run: str) -> N
             )
 
 
-def differences(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+def differences(contents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the facts that are not the same in all flat `contents`, with one value each."""
-    names = {name: None for content in contents.values() for name in content}
-    rows = {name: [content.get(name) for content in contents.values()] for name in names}
+    names = {name: None for content in contents for name in content}
+    rows = {name: [content.get(name) for content in contents] for name in names}
     return {name: row for name, row in rows.items() if any(v != row[0] for v in row)}
+
+
+def facts(content: Mapping[str, Any]) -> dict[str, str]:
+    """All of a manifest in which two runs may differ, flat, as text for people.
+
+    Where stages were made under different versions or on different machines, all are named:
+    `2.4.0 (student), 2.5.0 (evaluation)`.
+    """
+    stages = {name: _telling(by) for name, by in content["stages"].items()}
+    made = stages or {"started": _telling(content)}
+    flat = {name: value for name, value in content["parameters"].items() if name not in FREE}
+    flat |= _prefixed("own", content["own"]) | {"precision": content["hardware"]["precision"]}
+    flat |= {"augmentation version": content.get("augmentation_version")}
+    flat |= content["data"] | {"teacher fingerprint": content["teacher"]}
+    flat |= {
+        name: _values({stage: telling.get(name) for stage, telling in made.items()})
+        for name in next(iter(made.values()))
+    }
+    return {name: str(value) for name, value in flat.items()}
+
+
+def mixed(content: Mapping[str, Any]) -> list[str]:
+    """Names of `facts` that are not the same for all stages of a run."""
+    return [*differences([_telling(by) for by in content["stages"].values()])]
+
+
+def _values(by_stage: Mapping[str, Any]) -> str:
+    """One value if all stages have it, else each with its stages."""
+    stages: dict[str, list[str]] = {}
+    for stage, value in by_stage.items():
+        stages.setdefault(str(value), []).append(stage)
+    if len(stages) == 1:
+        return next(iter(stages))
+    return ", ".join(f"{value} ({', '.join(names)})" for value, names in stages.items())
 
 
 def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,41 +207,3 @@ def _telling(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prefixed(prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{prefix} {name}": value for name, value in content.items()}
-
-
-def environment() -> dict[str, Any]:
-    """Return what a result depends on besides the parameters: versions, commit, machine."""
-    packages = ("torch", "torchvision", "numpy", "lightning-fabric")
-    return {
-        "versions": {
-            "cnn2gnn": cnn2gnn.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in packages},
-        },
-        "git_commit": _git_commit(),
-        "machine": machine(),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Where and when something is measured."""
-    return {
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of this package, if it lies in a checkout of its own."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    where = Path(__file__).parent
-    if not (where.parent / ".git").exists():  # a wheel inside another project's repository
-        return None
-    try:
-        found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.data import ImageSet, Splits
+from cnn2gnn.data import DataError, Splits
+from cnn2gnn.data.splitting import check_training
 from cnn2gnn.files import module_hash
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.stems import feature_width
@@ -47,12 +48,19 @@ class Own:
             if getattr(self, item.name) is not None
         }
 
-    def try_on(self, images: ImageSet) -> None:
-        """Try each object on one image, before anything long starts.
+    def try_on(self, splits: Splits) -> None:
+        """Try each object on one training image, before anything long starts.
+
+        Args:
+            splits: the data of the run, its own or the configured ones.
 
         Raises:
             ValueError: one of them does not fit the data or does not give what is needed.
+            DataError: the parts of your own data do not fit together, or a class is missing.
         """
+        images = splits.train
+        if self.data is not None:
+            check_splits(splits)
         if self.teacher is not None:
             check_classes(self.teacher, images)
         if self.stem is not None:
@@ -89,6 +97,27 @@ class Own:
                 f"hand it over: load_run({run!r}, {name}=…)"
             )
         return given
+
+
+def check_splits(splits: Splits) -> None:
+    """Check data that were put together elsewhere.
+
+    Raises:
+        DataError: a part is empty or of another kind than the training images, or a class that
+            occurs has no training image.
+    """
+    train = splits.train
+    for name, part in splits._asdict().items():
+        if len(part) == 0:
+            raise DataError(f"data of your own: the {name} part of {part.name} has no image")
+        for what in ("classes", "channels", "size"):
+            mine, other = getattr(train, what), getattr(part, what)
+            if mine != other:
+                raise DataError(
+                    f"data of your own: {what} of the {name} part are {other}, but of train {mine}"
+                )
+    labels = torch.cat([part.labels for part in splits])
+    check_training(labels, torch.arange(len(train)), train.classes, train.name)
 
 
 def check_loss(loss: Loss, classes: int) -> None:

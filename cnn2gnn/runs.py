@@ -14,8 +14,8 @@ from torch import Tensor
 from cnn2gnn import manifest
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
-from cnn2gnn.data.augmentation import VERSION as AUGMENTATION_VERSION
-from cnn2gnn.files import load_tensors, replacing
+from cnn2gnn.epochs import EpochLog
+from cnn2gnn.files import load_tensors
 from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.own import Own
 
@@ -78,17 +78,16 @@ class Run:
     def create(cls, config: Config, splits: Splits, own: Own | None = None) -> Run:
         """Return the run of this configuration and data, new or begun earlier with the same.
 
+        A run that has not finished an epoch yet has learned nothing, and begins anew.
+
         Raises:
             ConfigError, DataError: a run of this name exists with other parameters, objects,
                 precision or images; nothing is touched.
         """
         folder, own = Path(config.runtime.runs_dir) / config.runtime.run, own or Own()
-        content = manifest.make(config, splits, own)
-        if (folder / manifest.FILE).exists():
-            manifest.compare(manifest.read(folder), content, folder)
-        run = cls(folder, content, own)
-        run._remember()
+        run = cls(folder, manifest.make(config, splits, own), own)
         run._splits = splits
+        run._go_on()
         return run
 
     @classmethod
@@ -132,10 +131,15 @@ class Run:
         manifest.write(self.folder, self.manifest)
 
     def lock(self) -> None:
-        """Hold the run for this process, until it ends.
+        """Hold the run for this process, until it ends, and write its manifest.
+
+        The lock is that of the operating system (`flock`), also between the machines that share a
+        volume, as far as the volume hands it on; filelock keeps a file with the holder's name where
+        there is none.
 
         Raises:
             RunLockedError: another process holds it.
+            ConfigError, DataError: it has meanwhile begun the run with something else.
         """
         # one lock a process: a notebook's cell that starts the run may be run again
         self._lock = FileLock(self.folder / ".lock", is_singleton=True)
@@ -145,7 +149,10 @@ class Run:
             raise RunLockedError(
                 f"another process is working on {self.folder}; wait for it or choose another run"
             ) from None
-        self._remember()  # what others have done before the lock was ours
+        before = self._go_on()  # again: others may have been here before the lock was ours
+        if before is not None:
+            manifest.tell(before, self.manifest, self.folder)
+        self.save()
 
     def unlock(self) -> None:
         """Let go of the run, if this process holds it."""
@@ -211,40 +218,20 @@ class Run:
         paths = sorted(folder.glob("epoch-*.safetensors"))
         return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
 
-    def _remember(self) -> None:
-        """Take over what is done; what may differ is today's, and each stage keeps its own."""
-        if (self.folder / manifest.FILE).exists():
-            before = manifest.read(self.folder)
-            self.manifest |= {name: before[name] for name in ("teacher", "stages")}
+    def _go_on(self) -> dict[str, Any] | None:
+        """Compare with what the run has been so far, take over what is done, and return it all.
+
+        What may differ is today's; what made a stage is kept with the stage.
+        """
+        if not self.history() and not any(self.folder.rglob("*.safetensors")):
+            return None  # it has learned nothing: what it was to be is of no account
+        before = manifest.read(self.folder)
+        manifest.compare(before, self.manifest, self.folder)
+        self.manifest |= {name: before[name] for name in ("teacher", "stages")}
+        return before
 
     def _own(self, name: str) -> Any:
         return self.own.needed(name, self.made_with, self.folder.name)
-
-
-class EpochLog:
-    """Rows of `metrics.jsonl`, one per stage and epoch; a repeated epoch replaces its row."""
-
-    def __init__(self, folder: Path, stage: str) -> None:
-        self.folder, self.stage = folder, stage
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Append one epoch's row, atomically."""
-        kept = [
-            old
-            for old in self.read(self.folder)
-            if old["stage"] != self.stage or old["epoch"] < row["epoch"]
-        ]
-        with replacing(self.folder / "metrics.jsonl") as path:
-            rows = [*kept, {"stage": self.stage, **row}]
-            path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-
-    @staticmethod
-    def read(folder: Path) -> list[dict[str, Any]]:
-        """Return all rows of a folder, none if it has no log."""
-        path = folder / "metrics.jsonl"
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def teacher_folder(config: Config, splits: Splits, precision: str | None = None) -> Path:
@@ -261,7 +248,7 @@ def _key(config: Config, splits: Splits, precision: str) -> str:
     content = [
         asdict(config.teacher),
         config.data.augmentation_name,
-        AUGMENTATION_VERSION,
+        splits.train.view_version,
         precision,
         splits.train.fingerprint,
         splits.validation.fingerprint,

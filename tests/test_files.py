@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -63,23 +64,46 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    here, there = platform.node(), "another-host"
-    ours, dead, other, elsewhere, abandoned = (
+    with replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("{}")
+    here = temporary.name.removeprefix(".a.json.").rsplit("-", 2)[0]
+    there, container = "another-host", f"{platform.node()}-00000000"
+    assert here.startswith(f"{platform.node()}-")
+    ours, dead, other, elsewhere, namesake, abandoned = (
         tmp_path / name
         for name in (
             f".a.json.{here}-{os.getppid()}-00",
             f".a.json.{here}-{ended.pid}-00",
             f".b.json.{here}-{ended.pid}-00",
             f".a.json.{there}-{ended.pid}-00",  # its number says nothing on this machine
+            f".a.json.{container}-{ended.pid}-00",  # nor in a container of this name
             f".a.json.{there}-{ended.pid}-01",
         )
     )
-    for path in (ours, dead, other, elsewhere, abandoned):
+    for path in (ours, dead, other, elsewhere, namesake, abandoned):
         path.write_text("half of the n")
     os.utime(abandoned, (0, 0))
     write_json(tmp_path / "a.json", {"new": 1})
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"a.json", ours.name, other.name, elsewhere.name}
+    assert left == {"a.json", ours.name, other.name, elsewhere.name, namesake.name}
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, swap = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+        if done[-1] == "folder":
+            raise OSError(errno.EINVAL, "this volume cannot")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("name"), swap(a, b)))
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert done == ["file", "name", "folder"] and (tmp_path / "a.json").exists()
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

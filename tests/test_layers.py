@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn2gnn"
 # from the ground up; what stands in one line knows only what is below it, and itself
 LAYERS = [
-    {"values", "files", "registry", "palette", "kernel", "classnames", "templating"},
-    {"names"},
+    {"values", "files", "environment", "registry", "palette", "kernel", "classnames", "templating"},
+    {"names", "epochs"},
     {"config"},
     {"hardware"},
     {"data"},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import small_config
 from PIL import Image
@@ -17,9 +20,13 @@ from PIL import Image
 from cnn2gnn import distil, load_run, manifest
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError
+from cnn2gnn.distillation.loop import NotFiniteError
 from cnn2gnn.distillation.session import Session
+from cnn2gnn.environment import in_words
+from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.files import BrokenFileError
+from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.runs import Run, load_splits, teacher_folder
 
@@ -32,6 +39,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(60):
             add(folder, name, at, index)
     return folder
+
+
+def moved(config: Config, **more: Any) -> Config:
+    """The same with other parameters of its runtime."""
+    return replace(config, runtime=replace(config.runtime, **more))
 
 
 def add(folder: Path, name: str, at: int, index: int) -> None:
@@ -85,18 +97,25 @@ def test_a_copied_run_knows_its_teacher_and_no_other(finished: tuple[Run, Path])
     assert nodes.teacher is not None
     assert nodes.teacher.fingerprint() == run.manifest["teacher"]
 
-    other = replace(run.config, teacher=replace(run.config.teacher, teacher_seed=7))
-    Session.start(replace(other, runtime=replace(other.runtime, run="y", runs_dir=str(elsewhere))))
-    swapped, mine = (
-        elsewhere / "teachers" / teacher_folder(c, run.load_splits()).name / "teacher.safetensors"
-        for c in (other, run.config)
-    )
-    shutil.copy(swapped, mine)
-    with pytest.raises(ValueError, match=r"is not the teacher of run .*: \w{16} instead of \w{16}"):
-        _ = RunNodes.load(elsewhere / "x").teacher
-    here = replace(run.config.runtime, runs_dir=str(elsewhere))
-    with pytest.raises(ConfigError, match=r"run 'x' was taught by teacher \w{16}, this one is"):
-        Session.start(replace(run.config, runtime=here))
+    here = moved(run.config, runs_dir=str(elsewhere))
+    assert distil(here).manifest["teacher"] == run.manifest["teacher"], "it goes on over there"
+    other = moved(replace(here, teacher=replace(here.teacher, teacher_seed=7)), run="y")
+    Session.start(other)
+    there, mine = (elsewhere / "teachers" / folder_of(c).name for c in (other, run.config))
+    for name in ("teacher.safetensors", "teacher.json"):
+        shutil.copy(there / name, mine)
+        with pytest.raises(ValueError, match=r"is not the teacher of run .*: \w{16} instead of"):
+            _ = RunNodes.load(elsewhere / "x").teacher
+        told = {
+            "teacher.safetensors": r"not the teacher that was trained there: .* \w{16} instead of",
+            "teacher.json": r"run 'x' was taught by teacher \w{16}, this one is \w{16}",
+        }
+        with pytest.raises(ValueError, match=told[name]):
+            Session.start(here)
+
+
+def folder_of(config: Config) -> Path:
+    return teacher_folder(config, load_splits(config.data))
 
 
 def test_precision_is_bound_as_resolved(finished: tuple[Run, Path]) -> None:
@@ -115,24 +134,72 @@ def test_what_may_differ_is_told_in_one_line(
     finished: tuple[Run, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     run, _ = finished
-    stages = run.manifest["stages"]
-    assert list(stages) == ["student"] and stages["student"]["versions"]["torch"]
+    assert list(run.manifest["stages"]) == ["student", "evaluation"]
     path = run.folder / manifest.FILE
     content = json.loads(path.read_text())
-    content["versions"]["torch"], content["hardware"]["world_size"] = "1.0.0", 2
+    content["hardware"]["world_size"] = 2
+    content["stages"]["student"]["versions"]["torch"] = "1.0.0"
     path.write_text(json.dumps(content))
-    with caplog.at_level(logging.WARNING):
-        distil(run.config)
-    (message,) = [r.getMessage() for r in caplog.records if "goes on where" in r.getMessage()]
-    assert "torch was 1.0.0, is 2" in message and "world_size was 2, is 1" in message
-    assert "student" in load_run(run.folder).manifest["stages"]
+
+    def told() -> str:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            distil(run.config)
+        (message,) = [r.getMessage() for r in caplog.records if "goes on" in r.getMessage()]
+        return message
+
+    first, second = told(), told()
+    assert "world_size was 2, is 1 (at its last start)" in first
+    assert all("torch was 1.0.0, is 2" in message for message in (first, second))
+    assert "(in stage student)" in second and "world_size" not in second, "once is enough"
+
+
+def test_a_renamed_run_is_the_same_run(finished: tuple[Run, Path]) -> None:
+    run, _ = finished
+    before = (run.folder / "student.safetensors").read_bytes()
+    run.unlock()
+    run.folder.rename(run.folder.with_name("z"))
+    again = distil(moved(run.config, run="z"))
+    assert (again.folder / "student.safetensors").read_bytes() == before
+
+
+def test_a_run_that_has_learned_nothing_does_not_stand_in_the_way(
+    photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFiniteError):
+        distil(config_of(photos, tmp_path, teacher_learning_rate=1e9, teacher_batch_size=8))
+    with pytest.raises(NotFiniteError):  # the teacher is trained by now, and known to the run
+        distil(config_of(photos, tmp_path, learning_rate=1e30, gradient_clip=0.0, batch_size=8))
+    run = distil(config_of(photos, tmp_path))
+    assert run.metrics()["student"]["accuracy"]["inductive"] > 0.5
+    with pytest.raises(ConfigError, match=r"exists with other parameters \(k was 5, is 4\)"):
+        distil(replace(run.config, student=replace(run.config.student, k=4)))
+
+
+def test_what_another_process_has_made_before_the_lock_was_ours_counts(
+    finished: tuple[Run, Path],
+) -> None:
+    run, _ = finished
+    config = moved(replace(run.config, student=replace(run.config.student, k=4)), run="w")
+    late = Run.create(config, run.load_splits())
+    distil(moved(run.config, run="w")).unlock()
+    with pytest.raises(ConfigError, match="k was 5, is 4"):
+        late.lock()
 
 
 @pytest.mark.parametrize(
     "content, message",
-    [('{"parameters": {', "is damaged"), ("[]", "data, hardware"), ("{}", "older version")],
+    [
+        ('{"parameters": {', "is damaged"),
+        ("[]", "of an older version: parameters is missing"),
+        ("{}", "of an older version: parameters is missing; start the run under another name"),
+        ('{"parameters": {}, "own": {}, "data": {"classes": []}}', ": train images of data is mis"),
+        ('{"parameters": {}, "own": {}, "data": 3}', ": data is missing"),
+    ],
 )
-def test_a_damaged_manifest_is_one_error(tmp_path: Path, content: str, message: str) -> None:
+def test_a_damaged_or_older_manifest_is_one_error(
+    tmp_path: Path, content: str, message: str
+) -> None:
     (tmp_path / manifest.FILE).write_text(content)
     with pytest.raises(BrokenFileError, match=message):
         load_run(tmp_path)
@@ -146,6 +213,31 @@ def test_runs_on_other_images_are_not_averaged(finished: tuple[Run, Path]) -> No
     second = Results.read(distil(config).folder)
     with pytest.raises(DataError, match=r"runs x and y have the same parameters but other \w+ im"):
         configurations([first, second])
+
+
+def test_a_report_shows_what_differs_and_where_it_was_measured(
+    finished: tuple[Run, Path],
+) -> None:
+    run, _ = finished
+    other = distil(moved(run.config, run="y", seed=1))
+    for made_by in other.manifest["stages"].values():
+        made_by["git_commit"] = "0123456789ab"
+    other.manifest["stages"]["student"]["versions"]["torch"] = "1.0.0"
+    other.save()
+    results = [Results.read(folder) for folder in (run.folder, other.folder)]
+    (exhibit,) = differing(results)
+    table = exhibit.content
+    assert isinstance(table, pd.DataFrame)
+    assert table.loc["seed"].tolist() == ["0", "1"]
+    assert table.loc["commit", "y"] == "0123456789ab" != table.loc["commit", "x"]
+    assert re.fullmatch(r"1\.0\.0 \(student\), 2\.\S+ \(evaluation\)", table.loc["torch", "y"])
+    assert not {"k", "run", "precision", "train images"} & {*table.index}
+    assert set(exhibit.every_number["source"]) == {f"runs/{name}/config.json" for name in "xy"}
+    assert differing(results[:1]) == []
+    assert [e.content.index.tolist() for e in differing(results[1:])] == [["torch"]]  # type: ignore[union-attr]
+    measured = run.metrics()["measured"]
+    assert f"{measured['threads']} threads" in in_words(measured)
+    assert in_words(measured).endswith(measured["when"][:10])
 
 
 @pytest.mark.parametrize(
@@ -168,3 +260,17 @@ def test_snapshots_show_every_class_of_sorted_images(finished: tuple[Run, Path])
     validation = load_splits(finished[0].config.data).validation.labels
     assert first["labels"].bincount().tolist() == validation.bincount().tolist()
     assert set(first["neighbour_labels"].flatten().tolist()) <= {0, 1}
+
+
+def test_a_run_on_a_share_that_is_only_read_has_its_map(
+    finished: tuple[Run, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    nodes = RunNodes.load(finished[0])
+    monkeypatch.setattr(coordinates, "save_tensors", refuse)
+    monkeypatch.setattr(coordinates, "umap", coordinates.pca)  # UMAP compiles for seconds
+    with caplog.at_level(logging.WARNING):
+        assert coordinates.obtain_umap(nodes).shape == (nodes.rows, 2)
+    assert "is not kept: [Errno 30] Read-only file system" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch.nn import functional as F
 
 from cnn2gnn import distil, load_run
 from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.data import DataError, Splits
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.own import Own
 from cnn2gnn.registry import LEARNERS, LOSSES, STEMS
 from cnn2gnn.runs import load_splits
@@ -129,3 +132,32 @@ def test_names_registered_outside_the_package_are_parameters(
     student = load_run(run.folder).load_student()
     assert isinstance(student.stem, RowsStem) and isinstance(student.learner, EqualNeighbours)
     assert (run.load_nodes()["weights"] == 0.2).all()
+
+
+def test_data_of_ones_own_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
+    whole = load_splits(small_config(tmp_path).data)
+    one = whole.train.subset((whole.train.labels == 1).nonzero().flatten())
+    rest = whole.train.subset((whole.train.labels != 1).nonzero().flatten())
+    double = replace(whole.test, images=whole.test.images.repeat(1, 3, 1, 1))
+    none = whole.test.subset(torch.arange(0))
+    wrong = {
+        "one class only, '1'": Splits(one, one, one),
+        "no training image is of the class '1'": Splits(rest, whole.validation, whole.test),
+        "channels of the test part are 3, but of train 1": whole._replace(test=double),
+        "the validation part of digits has no image": whole._replace(validation=none),
+    }
+    for message, data in wrong.items():
+        with pytest.raises(DataError, match=message):
+            distil(small_config(tmp_path, run="x"), data=data)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_teacher_without_parameters_teaches(tmp_path: Path) -> None:
+    class Rule(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)[:, :10]
+
+    run = distil(small_config(tmp_path, epochs=1), Teacher(Rule(), [0.3], [0.4], "a rule"))
+    assert run.metrics()["teacher"]["parameters"] == 0
+    (folder,) = (tmp_path / "teachers").iterdir()
+    assert folder.name.endswith("-32-true"), "its answers lie under its fingerprint and precision"

@@ -23,9 +23,10 @@ from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.loop import Recipe, fit
 from cnn2gnn.distillation.processes import make_fabric, start
 from cnn2gnn.distillation.teacher import TeacherTask, new_teacher
+from cnn2gnn.epochs import EpochLog
 from cnn2gnn.files import load_tensors, save_tensors
 from cnn2gnn.hardware import resolve_precision
-from cnn2gnn.runs import EpochLog, Run, load_splits
+from cnn2gnn.runs import Run, load_splits
 
 ENVIRONMENT = {
     **os.environ,

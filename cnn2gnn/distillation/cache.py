@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from cnn2gnn.data import ImageSet
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
-from cnn2gnn.models.teacher import Teacher
+from cnn2gnn.models.teacher import Teacher, device_of
 
 
 class TeacherCache:
@@ -82,7 +82,7 @@ class TeacherCache:
 
     @torch.inference_mode()
     def _compute(self, view: int) -> None:
-        device = next(self.teacher.parameters()).device
+        device = device_of(self.teacher)
         rows = []
         for indices in torch.arange(len(self.images)).split(500):
             pixels = self.images.view(indices, view, self.augmentation)

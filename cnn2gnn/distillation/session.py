@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
 from cnn2gnn.distillation.processes import start
+from cnn2gnn.distillation.sizes import check_sizes
 from cnn2gnn.distillation.student_task import StudentTask, fit_gate
 from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
+from cnn2gnn.environment import measured
+from cnn2gnn.epochs import EpochLog
 from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.files import save_tensors, write_json
 from cnn2gnn.graph import GraphLearner
-from cnn2gnn.manifest import machine
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.own import Own
 from cnn2gnn.registry import LOSSES
-from cnn2gnn.runs import EpochLog, Run, load_splits
+from cnn2gnn.runs import Run, load_splits
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,20 +59,20 @@ class Session:
         """
         own = own or Own()
         splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
-        own.try_on(splits.train)
+        own.try_on(splits)
         check_sizes(config, own, splits)
         run = Run.create(config, splits, own)
         run.unlock()  # held since a cell was run before; processes that a notebook starts need it
         fabric = start(config, None if own.fingerprints() else "students")
         if fabric.is_global_zero:
             run.lock()
-            run.save()
         if own.teacher is None:
             teacher = obtain_teacher(config, splits, fabric)
             folder = teacher_folder(config, splits)
         else:
             teacher = place(own.teacher, fabric.device).eval()
-            folder = Path(config.runtime.runs_dir, "teachers", f"own-{teacher.fingerprint()}")
+            kind = f"own-{teacher.fingerprint()}-{run.manifest['hardware']['precision']}"
+            folder = Path(config.runtime.runs_dir, "teachers", kind)
         if fabric.is_global_zero:
             run.bind_teacher(teacher.fingerprint())
         views = config.training.views
@@ -135,7 +137,7 @@ class Session:
         batch_size = figures["batch"]["batch_size"]
         metrics = {
             "dataset": test.name,
-            "measured": machine(),
+            "measured": measured(self.fabric.device.type),
             "seed": run.config.runtime.seed,
             "protocol": "test split, last epoch, nothing chosen on test",
             "images": {name: len(part) for name, part in self.splits._asdict().items()},
@@ -160,6 +162,7 @@ class Session:
         tensors = node_tensors(nodes, test.labels, teacher_logits)
         save_tensors(run.folder / "nodes.safetensors", tensors)
         write_json(run.folder / "metrics.json", metrics)
+        run.stage_done("evaluation")
         return metrics
 
     def _baseline_figures(self, student: Student) -> dict[str, Any]:
@@ -231,31 +234,6 @@ class Session:
         """Stem and graph learner of the user's own, for a student of this configuration."""
         own = self.run.own
         return own.stem, None if config.student.graph == "none" else own.graph
-
-
-def check_sizes(config: Config, own: Own, splits: Splits) -> None:
-    """Count nodes before anything is trained.
-
-    Raises:
-        ConfigError: there are fewer nodes than a graph of k neighbours needs.
-    """
-    if config.student.graph == "none":
-        return
-    k, runtime = config.student.k if own.graph is None else own.graph.k, config.runtime
-    places = {"the bank of training images": len(splits.train)}
-    if config.student.scope == "batch":
-        batch, whole = config.training.batch_size, runtime.eval_batch_size
-        places = {
-            "a training batch": min(batch, len(splits.train)),
-            "a batch of validation images": min(whole, len(splits.validation)),
-            "a batch of test images": min(whole, len(splits.test)),
-        }
-    for where, nodes in places.items():
-        if nodes < k + 2:
-            raise ConfigError(
-                f"k={k} needs at least k + 2 = {k + 2} nodes, but {where} has {nodes}; "
-                f"lower k to at most {max(nodes - 2, 0)} or use more images"
-            )
 
 
 def recipe(config: Config) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +16,13 @@ from torch.nn import functional as F
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
+from cnn2gnn.environment import environment
+from cnn2gnn.epochs import EpochLog
 from cnn2gnn.evaluation.metrics import accuracy
-from cnn2gnn.files import write_json
+from cnn2gnn.files import BrokenFileError, write_json
+from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.models.teacher import Teacher, in_chunks
-from cnn2gnn.runs import EpochLog, teacher_folder
+from cnn2gnn.runs import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -69,22 +73,44 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
     Two processes that need the same teacher train it once: the second waits.
 
     Raises:
-        BrokenFileError: the stored weights are damaged.
+        BrokenFileError: the stored weights are damaged, or those of another teacher.
         NotFiniteError: training diverged.
     """
     folder = teacher_folder(config, splits)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "teacher.safetensors"
-    teacher = new_teacher(config, splits.train)
+    path, facts = folder / "teacher.safetensors", folder / "teacher.json"
     with FileLock(folder / ".lock") if fabric.is_global_zero else nullcontext():
         fabric.barrier()  # rank 0 holds the lock
-        if not fabric.broadcast(path.exists()):
+        if not fabric.broadcast(path.exists() and facts.exists()):
+            teacher = new_teacher(config, splits.train)
             _train(teacher, config, splits, fabric, folder)
             if fabric.is_global_zero:
                 teacher.save(path)
+                write_json(facts, _facts(config, splits, Teacher.load(path)))
                 (folder / CHECKPOINT).unlink(missing_ok=True)
         fabric.barrier()
-    return place(Teacher.load(path), fabric.device)  # one teacher for all ranks
+    return place(_load(path, facts), fabric.device)  # one teacher for all ranks
+
+
+def _facts(config: Config, splits: Splits, teacher: Teacher) -> dict[str, Any]:
+    """What a stored teacher is, and what made it."""
+    return {
+        "fingerprint": teacher.fingerprint(),
+        "dataset": splits.train.name,
+        "parameters": asdict(config.teacher),
+        "hardware": resolved_hardware(config.runtime),
+        **environment(),
+    }
+
+
+def _load(path: Path, facts: Path) -> Teacher:
+    teacher, trained = Teacher.load(path), json.loads(facts.read_text())["fingerprint"]
+    if teacher.fingerprint() != trained:
+        raise BrokenFileError(
+            f"{path} is not the teacher that was trained there: its fingerprint is "
+            f"{teacher.fingerprint()} instead of {trained}; delete {path.parent} to train it again"
+        )
+    return teacher
 
 
 def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, folder: Path) -> None:
@@ -100,6 +126,4 @@ def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, fol
     )
     smoothing = settings.teacher_label_smoothing
     task = TeacherTask(teacher, splits, config.data.augmentation_name, smoothing, fabric.device)
-    if fabric.is_global_zero:
-        write_json(folder / "teacher.json", asdict(settings) | {"dataset": splits.train.name})
     fit(task, recipe, fabric, folder, EpochLog(folder, "teacher"), title=f"teacher {teacher.name}")

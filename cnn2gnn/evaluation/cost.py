@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -35,11 +34,6 @@ def latency(model: Callable[[Tensor], object], images: Tensor) -> float:
         model(images)
         milliseconds.append(1000 * (time.perf_counter() - began))
     return statistics.median(milliseconds)
-
-
-def machine() -> str:
-    """What the latency was measured on."""
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def throughput(

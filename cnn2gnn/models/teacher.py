@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -82,11 +83,16 @@ class Teacher(nn.Module):
         return module_hash(self)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module lies; one without parameters has statistics at least."""
+    return next(chain(module.parameters(), module.buffers())).device
+
+
 @torch.inference_mode()
 def in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int = 500) -> Tensor:
     """Apply `function` to `images` in pieces on its module's device; the result is on the CPU."""
     module = function if isinstance(function, nn.Module) else function.__self__  # type: ignore[attr-defined]
-    device = next(module.parameters()).device
+    device = device_of(module)
     return torch.cat([function(chunk.to(device)).float().cpu() for chunk in images.split(size)])
 
 
@@ -97,7 +103,7 @@ def check_classes(teacher: Teacher, images: ImageSet) -> None:
     Raises:
         ValueError: it does not answer with one logit per class.
     """
-    device = next(teacher.parameters()).device
+    device = device_of(teacher)
     teacher.eval()  # a single image has no batch statistics
     try:
         answer = teacher(images.images[:1].to(device))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cnn2gnn.evaluation.cost import machine
+from cnn2gnn import environment
 from cnn2gnn.evaluation.near_copies import near_copies
 from cnn2gnn.report import figures, measures, tables
 from cnn2gnn.report.cost_table import cost_table
+from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import BANK_FILE, NODES_FILE, STUDENT_FILE, Exhibit, Section, sources
 
@@ -76,6 +77,7 @@ def comparison(groups: Mapping[str, Sequence[Results]]) -> Section:
                 pd.concat(parts).set_index("configuration"),
                 pd.concat(measured),
             ),
+            *differing(everything),
         ),
     )
 
@@ -89,6 +91,8 @@ def _spread(results: Sequence[Results]) -> str:
 def _costs(result: Results) -> Exhibit:
     costs = cost_table(result)
     speed = result.metrics["student"]["images_per_second"]
+    times = (environment.measured("cpu"), result.metrics["measured"])
+    now, then = (environment.in_words(time) for time in times)
     table = pd.DataFrame(
         {
             "multiply-adds [M]": [f"{value / 1e6:.1f}" for value in costs["multiply_adds"]],
@@ -100,9 +104,9 @@ def _costs(result: Results) -> Exhibit:
     return Exhibit(
         "cost",
         "Multiply-adds: convolutions and matrix products of one image, with the search in the "
-        f"bank; latency: median of one image at a time, {machine()}. When the run ended, the "
-        f"student classified {speed['inductive']:,.0f} images a second under inductive and "
-        f"{speed['batch']:,.0f} in batches ({result.source('metrics.json')}).",
+        f"bank; latency: median of one image at a time, {now}. When the run ended, the student "
+        f"classified {speed['inductive']:,.0f} images a second under inductive and "
+        f"{speed['batch']:,.0f} in batches, {then} ({result.source('metrics.json')}).",
         source,
         table,
         costs.rename_axis("model").reset_index().assign(run=result.name, source=source),

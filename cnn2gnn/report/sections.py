@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 import torch
 
 from cnn2gnn.report import measures, prediction_figures, tables
 from cnn2gnn.report.accuracy_sections import accuracy, batches, training
 from cnn2gnn.report.graph_sections import classes, graph, images
+from cnn2gnn.report.origin import origin
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import NODES_FILE, Exhibit, Section, sources
 
@@ -76,35 +76,6 @@ def predictions(results: Sequence[Results]) -> Section:
                 source,
                 tables.over_runs(shown, "model", shares),
                 agreements,
-            ),
-        ),
-    )
-
-
-def origin(results: Sequence[Results]) -> Section:
-    """Which runs these are, and on what they were made."""
-    rows = [
-        {
-            "run": r.name,
-            "dataset": r.metrics["dataset"],
-            "teacher": r.metrics["teacher"]["name"],
-            **{name: r.choices()[name] for name in ("stem", "graph", "scope", "k", "epochs")},
-            "seed": r.seed,
-            "source": r.source("metrics.json", "config.json"),
-        }
-        for r in results
-    ]
-    table = pd.DataFrame(rows)
-    return Section(
-        "Runs",
-        results[0].metrics["protocol"].capitalize() + ".",
-        (
-            Exhibit(
-                "runs",
-                "The runs of this report.",
-                sources(results, "metrics.json", "config.json"),
-                table.drop(columns="source").set_index("run"),
-                table,
             ),
         ),
     )

@@ -1,0 +1,67 @@
+"""What a result depends on besides its parameters: versions, commit, and the machine."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import cnn2gnn
+
+PACKAGES = ("torch", "torchvision", "numpy", "lightning-fabric")
+
+
+def environment() -> dict[str, Any]:
+    """Return `versions` by package, `git_commit` (None outside a checkout) and `machine`."""
+    return {
+        "versions": {
+            "cnn2gnn": cnn2gnn.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+        "git_commit": _git_commit(),
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Where and when something is measured."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def measured(device: str) -> dict[str, Any]:
+    """What a time depends on: `machine`, the kind of `device` it ran on, and torch's version."""
+    return machine() | {"device": device, "torch": torch.__version__}
+
+
+def in_words(measured: Mapping[str, Any]) -> str:
+    """Say what `measured` holds: "on x86_64 CPU, 2 threads, torch 2.12.1, 2026-01-31"."""
+    where = f"{measured['processor']} CPU, {measured['threads']} threads"
+    if measured["device"] != "cpu":
+        where = measured["gpu"] or measured["device"]
+    return f"on {where}, torch {measured['torch']}, {measured['when'][:10]}"
+
+
+def _git_commit() -> str | None:
+    """The commit of this package, if it lies in a checkout of its own."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    where = Path(__file__).parent
+    if not (where.parent / ".git").exists():  # a wheel inside another project's repository
+        return None
+    try:
+        found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

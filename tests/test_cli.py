@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from test_notebooks_runner import write
 
-from cnn2gnn import cli, notebooks
+from cnn2gnn import cli, manifest, notebooks
 from cnn2gnn.config import Config
 
 PARAMETERS = "dataset: str = 'digits'\nrun: str = 'demo'\nk: int = 20\ndownload: bool = False"
@@ -109,8 +109,8 @@ def test_report_gives_its_runs_to_notebook_04(workplace):
     for name in ("a", "b"):
         folder = workplace / "results" / name
         folder.mkdir(parents=True)
-        parts = ("parameters", "own", "data", "hardware", "teacher", "stages")
-        (folder / "config.json").write_text(json.dumps({part: {} for part in parts}))
+        made_from = {group: dict.fromkeys(names) for group, names in manifest.NEEDED.items()}
+        (folder / manifest.FILE).write_text(json.dumps(made_from | {"teacher": None}))
         (folder / "metrics.json").write_text("{}")
     check = "assert (runs, runs_dir) == (['a', 'b'], 'results')"
     names = "runs: list = None\nruns_dir: str = 'runs'"
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
     cell = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
     write(workplace / "notebooks" / "01_a.ipynb", cell, parameters=PARAMETERS)
     code = (
-        "import pathlib, sys; from cnn2gnn import cli, notebooks;"
+        "import pathlib, sys; from cnn2gnn import cli, manifest, notebooks;"
         "notebooks.folder = lambda: pathlib.Path('notebooks');"
         "sys.exit(cli.main(['run', '--notebooks', '01']))"
     )

@@ -104,7 +104,8 @@ def _facts(config: Config, splits: Splits, teacher: Teacher) -> dict[str, Any]:
 
 
 def _load(path: Path, facts: Path) -> Teacher:
-    teacher, trained = Teacher.load(path), json.loads(facts.read_text())["fingerprint"]
+    teacher = Teacher.load(path)
+    trained = json.loads(facts.read_text()).get("fingerprint")  # older versions wrote none
     if teacher.fingerprint() != trained:
         raise BrokenFileError(
             f"{path} is not the teacher that was trained there: its fingerprint is "

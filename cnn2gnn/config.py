@@ -114,7 +114,7 @@ class TrainingConfig:
         minimum=0,
     )
     twin_kd_weight: float | None = _parameter(
-        None, "lambda of the stem-only baseline; none: kd_weight", minimum=0, maximum=1
+        None, "lambda of the twin; none: kd_weight", minimum=0, maximum=1
     )
     baselines: str = _parameter(
         "twin,undistilled",

@@ -198,7 +198,7 @@ class Run:
         return self.folder.parent / "teachers" / folder.name / "teacher.safetensors"
 
     def metrics(self) -> dict[str, Any]:
-        """Return the final figures, `metrics.json`."""
+        """Return the final metrics, `metrics.json`."""
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the run has not finished; start it again")

@@ -342,3 +342,13 @@ def test_statistics_equal_the_direct_ones() -> None:
 def test_a_constant_channel_is_centred_only() -> None:
     images = torch.full((2, 1, 3, 3), 51, dtype=torch.uint8)
     assert Normalise(*channel_statistics(images))(images).abs().max() < 1e-6
+
+
+def test_a_mask_is_refused_instead_of_read_as_indices() -> None:
+    images = image_set()
+    mask = images.labels == images.labels[0]
+    with pytest.raises(DataError, match="indices must be integers"):
+        images.subset(mask)
+    kept = images.subset(mask.nonzero()[:, 0])
+    assert len(kept) == mask.sum() and (kept.labels == images.labels[0]).all()
+    assert len(images.subset([])) == 0

@@ -77,8 +77,17 @@ class ImageSet:
         return checksum([self.images, self.labels], json.dumps([self.modality, self.classes]))
 
     def subset(self, indices: Tensor | Sequence[int]) -> ImageSet:
-        """Return the images at `indices` (int64 `(M,)`), in that order."""
-        rows = torch.as_tensor(indices, dtype=torch.int64)
+        """Return the images at `indices` (integers `(M,)`), in that order.
+
+        Raises:
+            DataError: a mask of true and false, which would be read as the indices 1 and 0.
+        """
+        rows = torch.as_tensor(indices)
+        if rows.dtype == torch.bool:
+            raise DataError(
+                "indices must be integers (M,), not a mask: hand over mask.nonzero()[:, 0]"
+            )
+        rows = rows.long()
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
     def to(self, device: torch.device | str) -> ImageSet:

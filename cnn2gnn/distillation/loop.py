@@ -65,7 +65,7 @@ class Task(Protocol):
         """Mean loss of the training images `indices` `(B,)` in this epoch, a scalar."""
 
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
-        """Figures of `module`, in evaluation mode, on the validation split."""
+        """Metrics of `module`, in evaluation mode, on the validation split."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -118,7 +118,7 @@ def fit(
     """Train `task.module` and return it (its averaged twin with `ema`), in evaluation mode.
 
     A checkpoint is written to `folder` after every epoch; where one lies there, training
-    continues from it. `log` gets one row per epoch: loss, validation figures, seconds.
+    continues from it. `log` gets one row per epoch: loss, validation metrics, seconds.
 
     Raises:
         NotFiniteError: names the step and the last good checkpoint.
@@ -146,9 +146,9 @@ def fit(
         module.eval()
         evaluated.eval()
         if fabric.is_global_zero:
-            figures = task.validate(evaluated, epoch)
+            metrics = task.validate(evaluated, epoch)
             # logged first: an epoch killed in between is repeated and logged again, never lost
-            log({"epoch": epoch, "loss": loss, **figures, "seconds": time.perf_counter() - began})
+            log({"epoch": epoch, "loss": loss, **metrics, "seconds": time.perf_counter() - began})
             save_tensors(path, _state(module, average, optimizer), {"epoch": epoch})
         fabric.barrier()
     return evaluated.eval()

@@ -132,9 +132,9 @@ class Session:
         run, test = self.run, self.splits.test
         teacher_logits = in_chunks(self.teacher, test.images)
         bank = self._bank(student)
-        figures, nodes = self._evaluated(student, bank)
+        accuracies, nodes = self._evaluated(student, bank)
         labels = test.labels.to(nodes.logits.device)
-        batch_size = figures["batch"]["batch_size"]
+        batch_size = accuracies["batch"]["batch_size"]
         metrics = {
             "dataset": test.name,
             "measured": measured(self.fabric.device.type),
@@ -151,11 +151,11 @@ class Session:
                 "parameters": student.parameter_count,
                 "bank_megabytes": 0.0 if bank is None else bank.megabytes,
                 "scope": student.scope,
-                "accuracy": figures,
+                "accuracy": accuracies,
                 "expected_calibration_error": expected_calibration_error(nodes.logits, labels),
                 "images_per_second": throughput(student, test, bank, batch_size),
             },
-            "baselines": {name: self._baseline_figures(b) for name, b in baselines.items()},
+            "baselines": {name: self._baseline_metrics(b) for name, b in baselines.items()},
         }
         if bank is not None:
             bank.save(run.folder / "bank.safetensors")
@@ -165,12 +165,12 @@ class Session:
         run.stage_done("evaluation")
         return metrics
 
-    def _baseline_figures(self, student: Student) -> dict[str, Any]:
-        figures, _ = self._evaluated(student, self._bank(student))
+    def _baseline_metrics(self, student: Student) -> dict[str, Any]:
+        accuracies, _ = self._evaluated(student, self._bank(student))
         without_graph = student.scope == "none"
         return {
             "parameters": student.parameter_count,
-            "accuracy": figures["no_graph"] if without_graph else figures,
+            "accuracy": accuracies["no_graph"] if without_graph else accuracies,
         }
 
     def _evaluated(

@@ -110,7 +110,7 @@ def evaluate(
         order = torch.randperm(len(test), generator=generator).to(labels.device)
         shuffled.append(accuracy(in_batches(order, batch_size), labels))
     in_order = in_batches(torch.argsort(labels, stable=True), batch_size)
-    figures = {
+    accuracies = {
         "no_graph": accuracy(nodes.logits, labels),
         "batch": {
             "mean": statistics.fmean(shuffled),
@@ -121,7 +121,7 @@ def evaluate(
         "inductive": accuracy(anchored.logits, labels),
         "sorted": accuracy(in_order, labels),
     }
-    return figures, anchored
+    return accuracies, anchored
 
 
 def node_tensors(

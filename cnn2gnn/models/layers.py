@@ -41,7 +41,7 @@ class GraphLayer(nn.Module):
 
     Args:
         d_in, d_out: features before and after.
-        neighbours: without them the layer is a Linear (the stem-only baseline, the base branch).
+        neighbours: without them the layer is a Linear (the twin, the base branch).
     """
 
     def __init__(self, d_in: int, d_out: int, neighbours: bool = True) -> None:

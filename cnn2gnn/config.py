@@ -113,6 +113,16 @@ class TrainingConfig:
         "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
         minimum=0,
     )
+    graph_epochs: int = _parameter(
+        8,
+        "stage two: passes in which the graph network learns, and the twin without a graph",
+        minimum=1,
+    )
+    graph_batch_size: int = _parameter(500, "stage two: queries per step", minimum=2)
+    graph_learning_rate: float = _parameter(1e-3, "stage two: peak of the one-cycle", minimum=0)
+    graph_views: int = _parameter(
+        4, "stage two: augmented views whose features are cached", minimum=1
+    )
     twin_kd_weight: float | None = _parameter(
         None, "lambda of the twin; none: kd_weight", minimum=0, maximum=1
     )
@@ -167,11 +177,11 @@ class Config:
                 value = checked(item, types_[item.name], getattr(part, item.name))
                 object.__setattr__(part, item.name, value)
         object.__setattr__(self.runtime, "run", run_name(self.runtime.run))
-        k, batch = self.student.k, self.training.batch_size
+        k, batch = self.student.k, self.training.graph_batch_size
         if self.student.scope == "batch" and k >= min(batch, self.runtime.eval_batch_size) - 1:
             raise ConfigError(
-                f"k={k} needs at least k + 2 nodes in a batch, but batch_size={batch} and "
-                f"eval_batch_size={self.runtime.eval_batch_size}; lower k or enlarge the batch"
+                f"k={k} needs at least k + 2 nodes in a batch, but graph_batch_size={batch} "
+                f"and eval_batch_size={self.runtime.eval_batch_size}; lower k or enlarge the batch"
             )
 
     @classmethod

@@ -29,7 +29,7 @@ class Predictor:
     """Classifies images, and says which training images speak for the answer.
 
     Protocol `inductive`: each image by itself against the frozen bank, in scope `batch` as well
-    (there the bank lends its features). So no image changes another's prediction; only the draws
+    (there without the bank's labels). So no image changes another's prediction; only the draws
     of `graph="random"` depend on an image's place. A training image finds itself in the bank.
 
     Images may be given as `cnn2gnn.data.coerce` says: uint8 `(N, C, H, W)` or `(N, H, W, C)`,
@@ -184,10 +184,10 @@ class Predictor:
             )
         if bank is None:
             return
-        width = student.head.layer1.self_term.in_features
-        found, needed = (bank.features.shape[1], bank.residuals.shape[1]), (width, known)
+        width = student.network.keys_width
+        found, needed = (bank.keys.shape[1], bank.probabilities.shape[1]), (width, known)
         if found != needed:
             raise ValueError(
-                f"bank: (features, classes) are {found}, the student's {needed}: they do not "
-                "belong together"
+                f"bank: (keys, classes) are {found}, the student's {needed}: they do not belong "
+                "together"
             )

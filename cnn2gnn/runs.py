@@ -172,12 +172,13 @@ class Run:
             self._splits = splits
         return self._splits
 
-    def load_student(self) -> Student:
-        """Return the trained student in evaluation mode."""
+    def load_student(self, stage: str = "student") -> Student:
+        """Return the trained student, or a baseline of this name, in evaluation mode."""
         from cnn2gnn.models.student import Student
 
-        path = self.folder / "student.safetensors"
-        return Student.load(path, self._own("stem"), self._own("graph"))
+        graph = None if stage == "twin" else self._own("graph")
+        path = self.stage_folder(stage) / "student.safetensors"
+        return Student.load(path, self._own("stem"), graph)
 
     def load_bank(self) -> Bank:
         """Return the bank saved with the student."""

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from cnn2gnn.config import Config
-from cnn2gnn.data import Splits, channel_statistics
+from cnn2gnn.data import Splits
 from cnn2gnn.distillation.cache import TeacherCache
-from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
+from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
 from cnn2gnn.distillation.sizes import check_sizes
-from cnn2gnn.distillation.student_task import StudentTask, fit_gate
+from cnn2gnn.distillation.students import Students
 from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
 from cnn2gnn.environment import measured
-from cnn2gnn.epochs import EpochLog
 from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.files import save_tensors, write_json
-from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.own import Own
-from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run, load_splits
 
 if TYPE_CHECKING:
@@ -83,37 +76,35 @@ class Session:
             cache.build()
         return cls(run, fabric, splits, teacher, cache)
 
+    @property
+    def _students(self) -> Students:
+        return Students(self.run, self.fabric, self.splits)
+
     def student(self) -> Student:
-        """Return the distilled student, trained or loaded."""
-        return self._obtain("student", self.run.config, self.cache)
+        """Return the student, trained or loaded."""
+        return self._students.obtain("student", self.run.config, self.cache)
 
     def baseline(self, name: str) -> Student:
         """Return a baseline, trained or loaded.
 
         Args:
-            name: `twin` is the same stem and head with KD and without a graph, `undistilled`
-                the graph student without a teacher.
+            name: `twin` is the same stem and base branch, trained as long on the same features
+                without a graph; `undistilled` the graph student without a teacher.
         """
         config = self.run.config
         if name == "undistilled":
-            return self._obtain(name, config, None)
+            return self._students.obtain(name, config, None)
         if name != "twin":
             raise ValueError(f"no baseline {name!r}; there are twin and undistilled")
         weight = config.training.twin_kd_weight
         without_graph = replace(config, student=replace(config.student, graph="none"))
         if weight is not None and weight != config.training.kd_weight:
             training = replace(config.training, kd_weight=weight)
-            return self._obtain(name, replace(without_graph, training=training), self.cache)
-        if config.student.scope == "bank":
-            return self._base_branch(without_graph)
-        return self._obtain(name, without_graph, self.cache)
-
-    def _base_branch(self, config: Config) -> Student:
-        """The bank student's base branch: bit for bit what training it without a graph gives."""
-        shared = self._new_student(config)
-        trained = self.student().state_dict()
-        shared.load_state_dict({name: trained[name] for name in shared.state_dict()})
-        return place(shared, self.fabric.device).eval()
+            config = replace(without_graph, training=training)
+            return self._students.obtain(name, config, self.cache)
+        # the first stage knows no graph: the twin's is the student's
+        self.student()
+        return self._students.obtain(name, without_graph, self.cache, distilled_as="student")
 
     def baselines(self) -> dict[str, Student]:
         """Return the baselines that the run asks for, by name."""
@@ -190,62 +181,3 @@ class Session:
         if student.scope == "none":
             return None
         return student.bank(self.splits.train.images, self.splits.train.labels)
-
-    def _obtain(self, stage: str, config: Config, cache: TeacherCache | None) -> Student:
-        path = self.run.stage_folder(stage) / "student.safetensors"
-        if not self.fabric.broadcast(path.exists()):  # all ranks do what rank 0 sees
-            self._train(stage, config, cache, path)
-        student = Student.load(path, *self._parts(config))  # one student for all ranks
-        return place(student, self.fabric.device)
-
-    def _train(self, stage: str, config: Config, cache: TeacherCache | None, path: Path) -> None:
-        snapshots, checkpoints = path.parent / "snapshots", path.parent / "checkpoint"
-        student, loss = self._new_student(config), self.run.own.loss or LOSSES[config.training.loss]
-        task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device, snapshots)
-        log = EpochLog(self.run.folder, stage)
-        trained = fit(task, recipe(config), self.fabric, checkpoints, log, title=stage)
-        assert isinstance(trained, Student)
-        if self.fabric.is_global_zero:
-            bank = self._bank(trained)
-            if bank is not None and trained.scope == "bank":
-                fit_gate(trained, self.splits.validation, bank)
-            trained.save(path)
-            self.run.stage_done(stage)
-            (checkpoints / CHECKPOINT).unlink(missing_ok=True)
-        self.fabric.barrier()
-
-    def _new_student(self, config: Config) -> Student:
-        train = self.splits.train
-        mean, std = channel_statistics(train.images)
-        torch.manual_seed(config.runtime.seed)
-        stem, learner = self._parts(config)
-        return Student(
-            config.student,
-            channels=train.channels,
-            size=train.size,
-            classes=len(train.classes),
-            mean=mean.tolist(),
-            std=std.tolist(),
-            stem=copy.deepcopy(stem),
-            learner=learner,
-        )
-
-    def _parts(self, config: Config) -> tuple[nn.Module | None, GraphLearner | None]:
-        """Stem and graph learner of the user's own, for a student of this configuration."""
-        own = self.run.own
-        return own.stem, None if config.student.graph == "none" else own.graph
-
-
-def recipe(config: Config) -> Recipe:
-    """Return the student's training recipe."""
-    training = config.training
-    return Recipe(
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        optimizer=training.optimizer,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        gradient_clip=training.gradient_clip,
-        ema=training.ema,
-        seed=config.runtime.seed,
-    )

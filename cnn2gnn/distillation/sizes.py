@@ -18,7 +18,7 @@ def check_sizes(config: Config, own: Own, splits: Splits) -> None:
     k, runtime = config.student.k if own.graph is None else own.graph.k, config.runtime
     places = {"the bank of training images": len(splits.train)}
     if config.student.scope == "batch":
-        batch, whole = config.training.batch_size, runtime.eval_batch_size
+        batch, whole = config.training.graph_batch_size, runtime.eval_batch_size
         places = {
             "a training batch": min(batch, len(splits.train)),
             "a batch of validation images": min(whole, len(splits.validation)),

@@ -94,7 +94,7 @@ def obtain_umap(nodes: RunNodes) -> Tensor:
     """The UMAP of all features `(N + M, 2)`, computed once per run if its folder can be written."""
     coordinates = saved_umap(nodes)
     if coordinates is None:
-        coordinates = umap(nodes.together(nodes.features))
+        coordinates = umap(nodes.together(nodes.keys))
         try:
             save_umap(nodes, coordinates)
         except OSError as error:  # a share that is only read: it costs time, not the map
@@ -104,4 +104,4 @@ def obtain_umap(nodes: RunNodes) -> Tensor:
 
 def _key(nodes: RunNodes) -> str:
     """Other features are another map."""
-    return hashlib.sha256(nodes.together(nodes.features).numpy().tobytes()).hexdigest()[:16]
+    return hashlib.sha256(nodes.together(nodes.keys).numpy().tobytes()).hexdigest()[:16]

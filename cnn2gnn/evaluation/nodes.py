@@ -40,7 +40,9 @@ class RunNodes:
 
     Attributes:
         splits: the images; labels: int64 `(n,)`.
-        features: `(n, d)`; base_logits: `(n, classes)`, what the student says without neighbours.
+        keys: u, `(n, 128)`; base_logits: `(n, classes)`, what the student says without neighbours
+            (of bank nodes up to a constant).
+        features: x of the test nodes `(N, d)`.
         logits: prediction of the test nodes `(N, classes)`, protocol inductive; gate: `(N,)`.
         graph: edges from test nodes to bank nodes, `(N, k)`.
         teacher_logits: of the test nodes, `(N, classes)`.
@@ -51,8 +53,9 @@ class RunNodes:
     bank: Bank
     splits: Splits
     labels: dict[str, Tensor]
-    features: dict[str, Tensor]
+    keys: dict[str, Tensor]
     base_logits: dict[str, Tensor]
+    features: Tensor
     logits: Tensor
     gate: Tensor
     graph: SparseGraph
@@ -72,15 +75,16 @@ class RunNodes:
             raise ValueError(f"run {run.folder} has graph='none': there are no edges to explore")
         saved, splits = run.load_nodes(), run.load_splits()
         student, bank = run.load_student().requires_grad_(False), run.load_bank()
-        own = torch.cat([student.base(part) for part in bank.features.split(5000)])  # (M, classes)
+        said = bank.probabilities.clamp(min=1e-8).log()  # (M, classes)
         return cls(
             run=run,
             student=student,
             bank=bank,
             splits=splits,
             labels={TEST: saved["labels"], BANK: bank.labels},
-            features={TEST: saved["features"], BANK: bank.features},
-            base_logits={TEST: saved["base_logits"], BANK: own},
+            keys={TEST: student.network.keys(saved["features"]), BANK: bank.keys},
+            base_logits={TEST: saved["base_logits"], BANK: said},
+            features=saved["features"],
             logits=saved["logits"],
             gate=saved["gate"],
             graph=SparseGraph(
@@ -140,7 +144,13 @@ class RunNodes:
     def no_graph(self) -> StudentOutput:
         """The test nodes without their graph, as from `protocols.no_graph`."""
         own = self.base_logits[TEST]
-        return StudentOutput(own, own, None, self.features[TEST], None, self.pixels[TEST])
+        return StudentOutput(own, own, None, self.features, None, self.pixels[TEST])
+
+    def features_of(self, node: Node) -> Tensor:
+        """x of one node, `(1, d)`; a bank node's is computed from its image."""
+        if node.part == TEST:
+            return self.features[node.index : node.index + 1]
+        return self.student.features(self.image(node)[None])
 
     @cached_property
     def teacher(self) -> Teacher | None:
@@ -166,16 +176,10 @@ class RunNodes:
 
     def bank_graph(self, indices: Tensor) -> SparseGraph:
         """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""
-        pixels = self.pixels[BANK]
-        pieces = [
-            self.student.find_graph(
-                self.bank.features[chunk],
-                self.bank,
-                chunk,
-                None if pixels is None else pixels[chunk],
-            )
-            for chunk in indices.split(1000)
-        ]
+        learner = self.student.network.learner
+        assert learner is not None  # `load` refused a run without graph
+        places = self.bank.keys if self.bank.pixels is None else self.bank.pixels  # (M, …)
+        pieces = [learner(places[chunk], places, chunk) for chunk in indices.split(1000)]
         names = ["neighbours", "weights"] + ["distances"] * (pieces[0].distances is not None)
         whole = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in names}
         return SparseGraph(**whole, sources=len(self.bank))

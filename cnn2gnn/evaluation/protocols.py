@@ -3,8 +3,8 @@
 - `no_graph`: no neighbours at all.
 - `inductive`: each test image by itself against the frozen bank. Deterministic, independent of the
   other test images: the protocol to deploy.
-- `batch`: random test batches of size B, mean ± std over reshuffles (the paper's reading). In a
-  bank student the other test images enter as unlabelled nodes without residual.
+- `batch`: random test batches of size B, mean ± std over reshuffles (the paper's reading). The
+  other test images are unlabelled nodes; a bank student has its bank beside them.
 - `sorted`: batches sorted by class. An AUDIT of the leak through the test order, never a result.
 """
 
@@ -28,30 +28,28 @@ _CHUNK = 500  # queries at once; it bounds memory and changes no prediction
 @torch.no_grad()
 def no_graph(student: Student, images: Tensor) -> StudentOutput:
     """Base branch of uint8 images `(N, C, H, W)`; the starting point of the other protocols."""
-    device = next(student.parameters()).device
-    features = torch.cat([student.embed(chunk.to(device)) for chunk in images.split(_CHUNK)])
-    base_logits = student.base(features)  # (N, C)
-    pixels = student.pixels(images.to(device))
-    return StudentOutput(base_logits, base_logits, None, features, None, pixels)
+    features = student.features(images)  # (N, d)
+    return student.network(features, pixels=student.pixels(images.to(features.device)))
 
 
 @torch.no_grad()
 def inductive(student: Student, nodes: StudentOutput, bank: Bank | None) -> StudentOutput:
     """Each node of `nodes` (from `no_graph`) by itself against the bank."""
-    if student.scope == "none":
+    if bank is None:
         return nodes
     parts = []
     for members in torch.arange(len(nodes.logits), device=nodes.logits.device).split(_CHUNK):
-        own, features, pixels = _rows(nodes, members)
-        parts.append(student.correct(own, features, bank, pixels=pixels))
+        features, pixels = _rows(nodes, members)
+        parts.append(student.network(features, bank, pixels=pixels))
     return _joined(parts)
 
 
 class InBatches:
     """Predicts nodes in batches: protocol `batch` along a random order, `sorted` along classes.
 
-    A bank student's neighbours are test images of the batch or among the nearest nodes of the bank.
-    The latter do not depend on the batch: they are found once, and each batch looks at no others.
+    The neighbours of a bank student are test images of the batch or among the nearest nodes of the
+    bank. The latter do not depend on the batch: they are found once, and each batch looks at no
+    others.
 
     Args:
         nodes: from `no_graph`.
@@ -60,11 +58,11 @@ class InBatches:
 
     @torch.no_grad()
     def __init__(self, student: Student, nodes: StudentOutput, bank: Bank | None) -> None:
-        self._student, self._nodes = student, nodes
+        self._network, self._nodes = student.network, nodes
         self._bank = bank if student.scope == "bank" else None
         self._near: Tensor | None = None  # (N, k + 1)
         if self._bank is not None:
-            self._near = student.candidates(nodes.features, self._bank, nodes.pixels)
+            self._near = self._network.candidates(nodes.features, self._bank, pixels=nodes.pixels)
 
     @torch.no_grad()
     def __call__(self, order: Tensor, batch_size: int) -> Tensor:
@@ -72,23 +70,19 @@ class InBatches:
 
         The batches are of nearly equal size, at least `batch_size` (a small rest is shared out).
         """
-        if self._student.scope == "none":
+        if self._network.scope == "none":
             return self._nodes.logits
         logits = torch.empty_like(self._nodes.logits)
         for members in order.tensor_split(max(1, len(order) // batch_size)):
-            own, features, pixels = _rows(self._nodes, members)
-            among, itself = self._beside(members)
-            logits[members] = self._student.correct(own, features, among, itself, pixels).logits
+            features, pixels = _rows(self._nodes, members)
+            among = self._network.among(features, pixels)
+            itself = torch.arange(len(members), device=members.device)
+            if self._bank is not None:
+                near = None if self._near is None else self._near[members].unique()
+                bank = self._bank if near is None else self._bank.subset(near)
+                among, itself = bank.joined(among), itself + len(bank)
+            logits[members] = self._network(features, among, itself, pixels).logits
         return logits
-
-    def _beside(self, members: Tensor) -> tuple[Bank | None, Tensor | None]:
-        """Who may be a neighbour of the batch's nodes: bank nodes, and these nodes but itself."""
-        if self._bank is None:
-            return None, None
-        bank = self._bank if self._near is None else self._bank.subset(self._near[members].unique())
-        _, features, pixels = _rows(self._nodes, members)
-        among = bank.with_unlabelled(features, pixels)
-        return among, torch.arange(len(bank), len(among), device=features.device)
 
 
 def evaluate(
@@ -147,9 +141,8 @@ def node_tensors(
     return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
-def _rows(nodes: StudentOutput, members: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    pixels = None if nodes.pixels is None else nodes.pixels[members]
-    return nodes.base_logits[members], nodes.features[members], pixels
+def _rows(nodes: StudentOutput, members: Tensor) -> tuple[Tensor, Tensor | None]:
+    return nodes.features[members], None if nodes.pixels is None else nodes.pixels[members]
 
 
 def _joined(parts: list[StudentOutput]) -> StudentOutput:

@@ -166,7 +166,7 @@ class ExplorerState:
 
     def use_pca(self) -> None:
         """Lay out the map by PCA."""
-        self.places = coordinates.pca(self.nodes.together(self.nodes.features))
+        self.places = coordinates.pca(self.nodes.together(self.nodes.keys))
         self.projection = "pca"
 
     def lasso(self, rows: np.ndarray, mode: str = "replace") -> np.ndarray:

@@ -36,69 +36,6 @@ class Normalise(nn.Module):
         return (images.float() / 255 - self.mean.view(shape)) / self.std.view(shape)
 
 
-class GraphLayer(nn.Module):
-    """One graph layer: h_i = W_self z_i + W_nbr Σ_j s_ij z_j.
-
-    Args:
-        d_in, d_out: features before and after.
-        neighbours: without them the layer is a Linear (the twin, the base branch).
-    """
-
-    def __init__(self, d_in: int, d_out: int, neighbours: bool = True) -> None:
-        super().__init__()
-        self.self_term = nn.Linear(d_in, d_out)
-        self.neighbour_term = nn.Linear(d_in, d_out, bias=False) if neighbours else None
-
-    def forward(
-        self, z: Tensor, graph: SparseGraph | None = None, sources: Tensor | None = None
-    ) -> Tensor:
-        """Features `(N, d_in)` to `(N, d_out)`.
-
-        Args:
-            graph: neighbours among `sources` `(M, d_in)`, by default among `z` itself; without a
-                graph only the self term is applied.
-        """
-        h = self.self_term(z)  # (N, d_out)
-        if graph is not None and self.neighbour_term is not None:
-            messages = graph.aggregate(z if sources is None else sources)  # (N, d_in)
-            h = h + self.neighbour_term(messages)
-        return h
-
-
-class Head(nn.Module):
-    """Two graph layers: d → d → classes, with norm, ReLU and dropout between.
-
-    Args:
-        neighbours: whether features flow along edges (scope `batch`).
-    """
-
-    def __init__(self, d: int, classes: int, *, neighbours: bool, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.layer1 = GraphLayer(d, d, neighbours)
-        self.norm = nn.BatchNorm1d(d)
-        self.dropout = nn.Dropout(dropout)
-        self.layer2 = GraphLayer(d, classes, neighbours)
-
-    def forward(
-        self, z: Tensor, graph: SparseGraph | None = None, sources: Tensor | None = None
-    ) -> Tensor:
-        """Features `(N, d)` to logits `(N, classes)`; `graph`, `sources` as in `GraphLayer`.
-
-        In the second layer the nodes of a graph among themselves pass on what they received;
-        foreign sources pass on what they know alone.
-        """
-        h = self._hidden(z, graph, sources)  # (N, d)
-        if graph is None:
-            return self.layer2(h)
-        passed = h if sources is None or sources is z else self._hidden(sources)
-        return self.layer2(h, graph, passed)  # (N, classes)
-
-    def _hidden(
-        self, z: Tensor, graph: SparseGraph | None = None, sources: Tensor | None = None
-    ) -> Tensor:
-        return self.dropout(torch.relu(self.norm(self.layer1(z, graph, sources))))
-
-
 class Gate(nn.Module):
     """Trust in the neighbours, g_i ∈ [0, 1], from six numbers that say whether they earn it."""
 

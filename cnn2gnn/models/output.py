@@ -18,6 +18,8 @@ class StudentOutput(NamedTuple):
         gate: trust in the neighbours, in [0, 1], `(B,)`; None without neighbours.
         features: z `(B, d)`.
         graph: the learned graph; None without neighbours.
+        hidden_logits: V h_i `(B, C)`, what is left of the logits without the second layer's
+            evidence; None without neighbours.
         pixels: raw pixels `(B, p)` in [0, 1], only for a graph that is fixed in pixel space.
     """
 
@@ -27,3 +29,4 @@ class StudentOutput(NamedTuple):
     features: Tensor
     graph: SparseGraph | None
     pixels: Tensor | None = None
+    hidden_logits: Tensor | None = None

@@ -1,4 +1,4 @@
-"""The student: stem → learned graph → two graph layers → logits."""
+"""The student: images in, a learned graph and logits out; and its file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ from torch import Tensor, nn
 
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.files import load_state, load_tensors, save_tensors
-from cnn2gnn.graph import GraphLearner, SparseGraph
-from cnn2gnn.graph.search import nearest
+from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.layers import Gate, Head, Normalise, gate_numbers
+from cnn2gnn.models.graph_network import GraphNetwork
+from cnn2gnn.models.layers import Normalise
 from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.registry import LEARNERS, STEMS
 
 
 class Student(nn.Module):
-    """A graph student that classifies raw images.
-
-    In scope `bank`, neighbours are training images, and the graph corrects the base branch where
-    it errs in the query's neighbourhood: logits_i = base_i + c·g_i·Σ_j s_ij r_j.
-    In scope `batch` (the paper's reading), neighbours are the other images of the batch, and
-    features flow along the edges of both layers; the gate mixes the result with the base branch.
+    """A graph student that classifies raw images: a stem, and two graph layers on its features.
 
     Args:
         config: stem, graph learner, k, scope.
@@ -57,22 +52,15 @@ class Student(nn.Module):
         self.shape = {"channels": channels, "size": size, "classes": classes}
         self.normalise = Normalise(mean, std)
         self.stem = STEMS[config.stem](channels, size) if stem is None else stem
-        self.learner = LEARNERS[config.graph](config.k) if learner is None else learner
+        if learner is None and config.graph != "none":
+            learner = LEARNERS[config.graph](config.k)
         d = feature_width(self.stem, channels, size)
-        self.head = Head(d, classes, neighbours=config.scope == "batch")
-        self.gate = None if config.graph == "none" else Gate()
-        # c = exp(log_scale), so that the neighbours' evidence is never subtracted
-        self.log_scale = None if self.scope != "bank" else nn.Parameter(torch.tensor(2.0))
+        self.network = GraphNetwork(d, classes, learner, config.scope)
 
     @property
     def scope(self) -> str:
         """`bank` or `batch`; `none` if the student has no graph."""
-        return "none" if self.config.graph == "none" else self.config.scope
-
-    @property
-    def evidence_scale(self) -> float:
-        """c > 0 in base + c·gate·evidence (scope `bank`)."""
-        return 1.0 if self.log_scale is None else self.log_scale.exp().item()
+        return self.network.scope
 
     @property
     def parameter_count(self) -> int:
@@ -82,13 +70,7 @@ class Student(nn.Module):
     def forward(
         self, images: Tensor, bank: Bank | None = None, exclude: Tensor | None = None
     ) -> StudentOutput:
-        """Classify uint8 images `(B, C, H, W)`.
-
-        Args:
-            bank: training nodes. Without one, scope `bank` gives the base branch alone and scope
-                `batch` looks for neighbours in the batch.
-            exclude: `(B,)`, the bank node that each image may not have as neighbour (itself, in
-                training); −1 for none.
+        """Classify uint8 images `(B, C, H, W)`; `bank` and `exclude` as in `GraphNetwork.forward`.
 
         Raises:
             ValueError: a bank while in training mode; its keys are those of evaluation mode, and
@@ -96,123 +78,41 @@ class Student(nn.Module):
         """
         if bank is not None and self.training:
             raise ValueError("a bank is for a student in evaluation mode; call student.eval()")
-        features = self.embed(images)  # (B, d)
-        base_logits = self.base(features)  # (B, classes)
-        if self.scope == "none" or (self.scope == "bank" and bank is None):
-            return StudentOutput(base_logits, base_logits, None, features, None)
-        return self.correct(base_logits, features, bank, exclude, self.pixels(images))
+        return self.network(self.embed(images), bank, exclude, self.pixels(images))
 
     def pixels(self, images: Tensor) -> Tensor | None:
         """Return uint8 images as `(B, p)` in [0, 1] if the graph is taken from them, else None."""
-        return images.flatten(1).float() / 255 if self.learner.space == "pixels" else None
+        learner = self.network.learner
+        if learner is None or learner.space == "features":
+            return None
+        return images.flatten(1).float() / 255
 
     def embed(self, images: Tensor) -> Tensor:
         """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
         return self.stem(self.normalise(images))
 
-    def base(self, features: Tensor) -> Tensor:
-        """Features `(B, d)` to logits `(B, classes)`, without any neighbour."""
-        # without a graph, a layer's neighbour term sees the node itself: no weight lies idle
-        itself = self.learner(features) if self.scope == "none" else None
-        return self.head(features, itself)
-
-    def correct(
-        self,
-        base_logits: Tensor,
-        features: Tensor,
-        bank: Bank | None = None,
-        exclude: Tensor | None = None,
-        pixels: Tensor | None = None,
-    ) -> StudentOutput:
-        """Learn the graph of these nodes and apply it. Arguments as in `forward`."""
-        graph = self.find_graph(features, bank, exclude, pixels)
-        return self.apply_graph(base_logits, features, graph, bank)
-
-    def find_graph(
-        self,
-        features: Tensor,
-        bank: Bank | None = None,
-        exclude: Tensor | None = None,
-        pixels: Tensor | None = None,
-    ) -> SparseGraph:
-        """Return the graph of nodes `(B, d)` among the bank, or among themselves without one.
-
-        `pixels` `(B, p)` in [0, 1] are needed by a graph that is fixed in pixel space.
-        """
-        return self.learner(*self._places(features, bank, pixels), exclude)
-
-    def candidates(
-        self, features: Tensor, bank: Bank, pixels: Tensor | None = None
-    ) -> Tensor | None:
-        """Return the only bank nodes that can be neighbours, whatever other nodes join the bank.
-
-        Returns:
-            `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
-        """
-        if self.learner.reach is None:
-            return None
-        queries, keys = self._places(features, bank, pixels)
-        return nearest(queries, keys, min(self.learner.reach, len(bank)))
-
-    def _places(
-        self, features: Tensor, bank: Bank | None, pixels: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Where the nodes, and those they may find, lie in the space of distances."""
-        if pixels is None and self.learner.space == "pixels":
-            raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
-        positions = features if pixels is None else pixels
-        if bank is None:
-            return positions, None
-        if pixels is not None:
-            return positions, bank.keys
-        if self.scope == "batch":
-            return positions, bank.features
-        # no gradient from the weights into the stem: it cost the base branch a point
-        return bank.project(positions.detach()), bank.keys
-
-    def apply_graph(
-        self, base_logits: Tensor, features: Tensor, graph: SparseGraph, bank: Bank | None = None
-    ) -> StudentOutput:
-        """Predict with a given graph, learned or edited."""
-        if self.gate is None:
-            raise ValueError("this student has no graph (graph='none')")
-        if self.scope == "bank":
-            if bank is None:
-                raise ValueError("a student of scope bank needs its bank to use a graph")
-            votes = bank.label_votes(graph.neighbours, graph.weights)  # (B, C)
-            gate = self.gate(gate_numbers(base_logits, votes, graph))  # (B,)
-            logits = self.combine(base_logits, gate, graph.aggregate(bank.residuals))
-        else:
-            sources = features if bank is None else bank.features
-            votes = graph.aggregate(self.base(sources).softmax(1))  # (B, C)
-            gate = self.gate(gate_numbers(base_logits, votes, graph))
-            neighbour_logits = self.head(features, graph, sources)  # (B, C)
-            # logits_i = (1 − g_i)·base_i + g_i·graph_i
-            logits = torch.lerp(base_logits, neighbour_logits, gate[:, None])
-        return StudentOutput(logits, base_logits, gate, features, graph)
-
-    def combine(self, base_logits: Tensor, gate: Tensor, evidence: Tensor) -> Tensor:
-        """Add the neighbours' evidence `(B, C)`, as far as the gate `(B,)` trusts it."""
-        assert self.log_scale is not None
-        # logits_i = base_i + c·g_i·e_i,  e_i = Σ_j s_ij r_j
-        return base_logits + self.log_scale.exp() * gate[:, None] * evidence
+    @torch.no_grad()
+    def features(self, images: Tensor, batch_size: int = 500) -> Tensor:
+        """Features `(N, d)` of any number of images, on the student's device, float32."""
+        device = next(self.parameters()).device
+        chunks = images.split(batch_size)
+        return torch.cat([self.embed(chunk.to(device)).float() for chunk in chunks])
 
     @torch.no_grad()
-    def bank(self, images: Tensor, labels: Tensor, batch_size: int = 500) -> Bank:
+    def bank(self, images: Tensor, labels: Tensor) -> Bank:
         """Return the bank of training images `(M, C, H, W)` with labels `(M,)`.
 
         Raises:
             ValueError: fewer than k + 2 images.
         """
-        if len(images) < self.learner.k + 2:
+        learner = self.network.learner
+        if learner is not None and len(images) < learner.k + 2:
             raise ValueError(
-                f"a bank needs at least k + 2 = {self.learner.k + 2} images, not {len(images)}"
+                f"a bank needs at least k + 2 = {learner.k + 2} images, not {len(images)}"
             )
-        device = next(self.parameters()).device
-        parts = [self.embed(chunk.to(device)) for chunk in images.split(batch_size)]
-        features = torch.cat(parts).float()  # (M, d)
-        base_logits = torch.cat([self.base(part) for part in parts])  # (M, C)
-        return Bank.build(features, labels.to(device), base_logits, self.pixels(images.to(device)))
+        features = self.features(images)  # (M, d)
+        pixels = self.pixels(images.to(features.device))
+        return self.network.bank(features, labels.to(features.device), pixels).compact()
 
     @property
     def architecture(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.evaluation.cost import latency, multiply_adds
-from cnn2gnn.models.student import Student
 from cnn2gnn.report.results import Results
 
 
@@ -26,11 +25,8 @@ def cost_table(result: Results) -> pd.DataFrame:
     models: dict[str, Callable[[Tensor], object]] = {}
     if nodes.teacher is not None:
         models["teacher"] = nodes.teacher
-    path = result.run.folder / "baselines" / "twin" / "student.safetensors"
-    if path.exists():
-        models["twin"] = Student.load(path)
-    elif "twin" in result.metrics["baselines"]:  # it is the student's base branch
-        models["twin"] = lambda images: student.base(student.embed(images))
+    if "twin" in result.metrics["baselines"]:
+        models["twin"] = result.run.load_student("twin")
     models["student"] = lambda images: student(images, bank)
     rows = {
         stage: {"multiply_adds": multiply_adds(model, image), "milliseconds": latency(model, image)}

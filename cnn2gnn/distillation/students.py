@@ -1,0 +1,153 @@
+"""Students of a run: trained in two stages, or loaded where they have been."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from cnn2gnn.config import Config
+from cnn2gnn.data import Splits, channel_statistics
+from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.graph_task import GraphTask
+from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, Task, fit, place
+from cnn2gnn.distillation.student_task import StudentTask
+from cnn2gnn.epochs import EpochLog
+from cnn2gnn.files import load_state, load_tensors
+from cnn2gnn.graph import GraphLearner
+from cnn2gnn.models.student import Student
+from cnn2gnn.registry import LOSSES
+from cnn2gnn.runs import Run
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+GRAPH = "-graph"  # the log's name of a student's second stage: `student-graph`
+DISTILLED, FINISHED = "distilled.safetensors", "student.safetensors"
+
+
+@dataclass(frozen=True)
+class Students:
+    """Trains the students of one run."""
+
+    run: Run
+    fabric: Fabric
+    splits: Splits
+
+    def obtain(
+        self,
+        stage: str,
+        config: Config,
+        cache: TeacherCache | None,
+        distilled_as: str | None = None,
+    ) -> Student:
+        """Return a student that went through both stages.
+
+        Args:
+            stage: its name within the run.
+            cache: the teacher's logits; None trains on labels alone.
+            distilled_as: the student whose first stage it shares; None: it has its own.
+        """
+        path = self.run.stage_folder(stage) / FINISHED
+        if not self._exists(path):
+            first = self.run.stage_folder(distilled_as or stage) / DISTILLED
+            if not self._exists(first):
+                self._distil(distilled_as or stage, config, cache, first)
+            self._learn_graph(stage, config, first, path)
+        return self._load(path, config)
+
+    def _distil(self, stage: str, config: Config, cache: TeacherCache | None, path: Path) -> None:
+        student, loss = self._new(config), self.run.own.loss or LOSSES[config.training.loss]
+        task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device)
+        trained = self._fit(task, distillation_recipe(config), stage)
+        assert isinstance(trained, Student)
+        if self.fabric.is_global_zero:
+            trained.save(path)
+        self._done(stage)
+
+    def _learn_graph(self, stage: str, config: Config, distilled: Path, path: Path) -> None:
+        student = place(self._new(config), self.fabric.device)
+        # by name: the twin takes the stem and the base branch of a student that has a graph
+        weights, _ = load_tensors(distilled)
+        load_state(student, {name: weights[name] for name in student.state_dict()}, distilled)
+        snapshots = path.parent / "snapshots"
+        task = GraphTask(student, self.splits, config, self.fabric.device, snapshots)
+        self._fit(task, graph_recipe(config), stage + GRAPH)
+        if self.fabric.is_global_zero:
+            student.save(path)
+        self._done(stage + GRAPH)
+
+    def _fit(self, task: Task, recipe: Recipe, stage: str) -> nn.Module:
+        log = EpochLog(self.run.folder, stage)
+        return fit(task, recipe, self.fabric, self._checkpoints(stage), log, title=stage)
+
+    def _done(self, stage: str) -> None:
+        """Remember that a stage is done; its weights have been saved."""
+        if self.fabric.is_global_zero:
+            self.run.stage_done(stage)
+            (self._checkpoints(stage) / CHECKPOINT).unlink(missing_ok=True)
+        self.fabric.barrier()
+
+    def _checkpoints(self, stage: str) -> Path:
+        folder = self.run.stage_folder(stage.removesuffix(GRAPH))
+        return folder / ("graph-checkpoint" if stage.endswith(GRAPH) else "checkpoint")
+
+    def _exists(self, path: Path) -> bool:
+        return bool(self.fabric.broadcast(path.exists()))  # all ranks do what rank 0 sees
+
+    def _load(self, path: Path, config: Config) -> Student:
+        return place(Student.load(path, *self._parts(config)), self.fabric.device)
+
+    def _new(self, config: Config) -> Student:
+        train = self.splits.train
+        mean, std = channel_statistics(train.images)
+        torch.manual_seed(config.runtime.seed)
+        stem, learner = self._parts(config)
+        return Student(
+            config.student,
+            channels=train.channels,
+            size=train.size,
+            classes=len(train.classes),
+            mean=mean.tolist(),
+            std=std.tolist(),
+            stem=copy.deepcopy(stem),
+            learner=learner,
+        )
+
+    def _parts(self, config: Config) -> tuple[nn.Module | None, GraphLearner | None]:
+        """Stem and graph learner of the user's own, for a student of this configuration."""
+        own = self.run.own
+        return own.stem, None if config.student.graph == "none" else own.graph
+
+
+def distillation_recipe(config: Config) -> Recipe:
+    """Return how stem and base branch are trained."""
+    training = config.training
+    return Recipe(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        optimizer=training.optimizer,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip,
+        ema=training.ema,
+        seed=config.runtime.seed,
+    )
+
+
+def graph_recipe(config: Config) -> Recipe:
+    """Return how the graph network is trained."""
+    training = config.training
+    return Recipe(
+        epochs=training.graph_epochs,
+        batch_size=training.graph_batch_size,
+        optimizer="adamw",
+        learning_rate=training.graph_learning_rate,
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip,
+        seed=config.runtime.seed,
+    )

@@ -1,0 +1,194 @@
+"""The two graph layers: node features in, a learned graph and logits out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnn2gnn.graph import GraphLearner, SparseGraph
+from cnn2gnn.graph.search import nearest
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.keys import whitening
+from cnn2gnn.models.layers import Gate, gate_numbers
+from cnn2gnn.models.output import StudentOutput
+
+HIDDEN = 256  # width of h
+KEY_WIDTH = 128  # of u, at most; learned keys of more dimensions found no better neighbours
+DIFFERENCE_WIDTH = 64  # hidden width of T
+
+
+class GraphNetwork(nn.Module):
+    """Two graph layers on a graph that they learn themselves.
+
+    u_i = P x_i                                              keys: distances are taken between them
+    S = learner(u)                                           the sparse graph
+    h_i = ReLU(norm(W x_i + Σ_j s_ij m_ij))                  layer 1
+    m_ij = A y_j + B r_j + T(u_i − u_j)                      what a neighbour tells
+    logits_i = V h_i + c·g_i·Σ_j s_ij r_j                    layer 2
+
+    Neighbours j are nodes of a bank: y_j says what they are, r_j = y_j − softmax(base_j) what the
+    network gets wrong on them. Without edges the network is a perceptron of two layers, and what it
+    then says is called base: base_i = V ReLU(norm(W x_i)).
+
+    Args:
+        d: of the node features.
+        learner: from keys to a graph; None: there is none, the twin.
+        scope: who the neighbours are. `bank`: labelled training images. `batch` (the paper's
+            reading): the other images of the batch, whose y_j is softmax(base_j), and r_j is 0.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        classes: int,
+        learner: GraphLearner | None,
+        scope: str = "bank",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.scope = "none" if learner is None else scope
+        self.layer1 = nn.Linear(d, HIDDEN)  # W
+        # over the features of one node: messages change them, and batch statistics with them
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.dropout = nn.Dropout(dropout)
+        self.layer2 = nn.Linear(HIDDEN, classes)  # V
+        self.learner = learner
+        if learner is None:
+            return
+        width = min(d, KEY_WIDTH)
+        self.project = nn.Linear(d, width, bias=False)  # P
+        self.label_message = nn.Linear(classes, HIDDEN, bias=False)  # A
+        self.residual_message = nn.Linear(classes, HIDDEN, bias=False)  # B
+        self.difference = nn.Linear(width, DIFFERENCE_WIDTH)  # T = second ∘ ReLU ∘ first
+        self.difference_message = nn.Linear(DIFFERENCE_WIDTH, HIDDEN, bias=False)
+        for message in (self.label_message, self.residual_message, self.difference_message):
+            nn.init.zeros_(message.weight)  # training starts from the network without edges
+        self.gate = Gate()
+        # c = exp(log_scale), so that the neighbours' evidence is never subtracted
+        self.log_scale = nn.Parameter(torch.tensor(1.0))
+
+    @property
+    def evidence_scale(self) -> float:
+        """c > 0 in c·g_i·Σ_j s_ij r_j."""
+        return self.log_scale.exp().item()
+
+    @property
+    def keys_width(self) -> int:
+        """Dimensions of the keys; 0 without a graph."""
+        return 0 if self.learner is None else self.project.out_features
+
+    @torch.no_grad()
+    def start_keys(self, features: Tensor) -> None:
+        """Let P whiten the features `(M, d)` of the training images: where learning starts."""
+        if self.learner is not None:
+            self.project.weight.copy_(whitening(features, self.project.out_features).T)
+
+    def forward(
+        self,
+        x: Tensor,
+        bank: Bank | None = None,
+        exclude: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> StudentOutput:
+        """Classify nodes `(B, d)`.
+
+        Args:
+            bank: who can be a neighbour; None: nobody. In scope `batch` these are the nodes
+                themselves, `among(x)`, without each one itself.
+            exclude: int64 `(B,)`, the bank node that a node may not have as neighbour, −1 for none.
+            pixels: `(B, p)` in [0, 1], for a graph that is fixed in pixel space.
+        """
+        if bank is None:
+            base_logits = self.base(x)  # (B, C)
+            return StudentOutput(base_logits, base_logits, None, x, None, pixels)
+        return self.apply_graph(x, self.find_graph(x, bank, exclude, pixels), bank)
+
+    def base(self, x: Tensor) -> Tensor:
+        """Nodes `(B, d)` to logits `(B, C)` without any neighbour."""
+        return self.layer2(self._hidden(self.layer1(x)))
+
+    def keys(self, x: Tensor) -> Tensor:
+        """u_i = P x_i, `(B, d)` to `(B, 128)`."""
+        return self.project(x)
+
+    def bank(self, x: Tensor, labels: Tensor, pixels: Tensor | None = None) -> Bank:
+        """Return nodes `(M, d)` as a bank; labels `(M,)`, −1 for an unlabelled one."""
+        with torch.no_grad():
+            probabilities = self.base(x).float().softmax(1)  # (M, C)
+        return Bank(self.keys(x), labels, probabilities, pixels)
+
+    def among(self, x: Tensor, pixels: Tensor | None = None) -> Bank:
+        """Return nodes `(B, d)` as unlabelled nodes of a bank."""
+        return self.bank(x, torch.full((len(x),), -1, device=x.device), pixels)
+
+    def find_graph(
+        self,
+        x: Tensor,
+        bank: Bank,
+        exclude: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> SparseGraph:
+        """Return the graph of nodes `(B, d)` among the bank. Arguments as in `forward`."""
+        return self._learner(*self._places(x, bank, pixels), exclude)
+
+    def candidates(
+        self,
+        x: Tensor,
+        bank: Bank,
+        exclude: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> Tensor | None:
+        """Return the only bank nodes that can be neighbours, whatever other nodes join the bank.
+
+        Returns:
+            `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
+        """
+        if self._learner.reach is None:
+            return None
+        queries, places = self._places(x, bank, pixels)
+        return nearest(queries, places, min(self._learner.reach, len(bank)), exclude)
+
+    def apply_graph(self, x: Tensor, graph: SparseGraph, bank: Bank) -> StudentOutput:
+        """Predict nodes `(B, d)` with a given graph, learned or edited; a row may lack edges."""
+        if self.scope == "batch":
+            bank = bank.unlabelled()
+        evidence = graph.aggregate(bank.residuals)  # e_i = Σ_j s_ij r_j, (B, C)
+        # y_j = r_j + softmax(base_j), so Σ_j s_ij y_j is the sum of two means
+        votes = evidence + graph.aggregate(bank.probabilities)  # (B, C)
+        # h_i = ReLU(norm(W x_i + A Σ_j s_ij y_j + B e_i + Σ_j s_ij T(u_i − u_j)))
+        own = self.layer1(x)  # (B, h)
+        messages = self.label_message(votes) + self.residual_message(evidence)
+        messages = messages + self._differences(self.keys(x), graph, bank)  # (B, h)
+        base_logits = self.layer2(self._hidden(own))  # (B, C)
+        hidden_logits = self.layer2(self._hidden(own + messages))  # V h_i, (B, C)
+        gate = self.gate(gate_numbers(base_logits, votes, graph))  # (B,)
+        # logits_i = V h_i + c·g_i·e_i
+        logits = hidden_logits + self.log_scale.exp() * gate[:, None] * evidence
+        return StudentOutput(logits, base_logits, gate, x, graph, None, hidden_logits)
+
+    def _differences(self, u: Tensor, graph: SparseGraph, bank: Bank) -> Tensor:
+        """Σ_j s_ij T(u_i − u_j), `(B, h)`: what lies between a node and its neighbours."""
+        first = self.difference
+        # the first layer of T is linear: T₁(u_i − u_j) = T₁ u_i − T₁ u_j
+        there = F.linear(bank.keys[graph.neighbours], first.weight)  # (B, k, t)
+        hidden = torch.relu(first(u)[:, None] - there)  # (B, k, t)
+        mean = (graph.weights[:, :, None] * hidden).sum(1)  # (B, t)
+        return self.difference_message(mean)
+
+    def _hidden(self, sums: Tensor) -> Tensor:
+        return self.dropout(torch.relu(self.norm(sums)))  # (B, h)
+
+    @property
+    def _learner(self) -> GraphLearner:
+        if self.learner is None:
+            raise ValueError("this student has no graph (graph='none')")
+        return self.learner
+
+    def _places(self, x: Tensor, bank: Bank, pixels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Where the nodes and the bank lie in the space of distances."""
+        if self._learner.space == "features":
+            return self.keys(x), bank.keys
+        if pixels is None or bank.pixels is None:
+            raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
+        return pixels, bank.pixels

@@ -111,9 +111,10 @@ class GraphTask:
     def _base(self, epoch: int) -> Tensor:
         """softmax(base_j) of the training images `(M, C)`, as it was when this pass began."""
         if self._said is None or self._said[0] != epoch:
-            self.module.eval()
+            training = self.module.training
+            self.module.eval()  # without dropout
             self._said = (epoch, self.module.base(self.clean).float().softmax(1))
-            self.module.train()
+            self.module.train(training)
         return self._said[1]
 
     @torch.no_grad()

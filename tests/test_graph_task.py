@@ -1,0 +1,97 @@
+"""Stage two: who meets whom, and what moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import small_config
+from torch import Tensor, nn
+
+from cnn2gnn.config import Config
+from cnn2gnn.data import Splits
+from cnn2gnn.distillation.graph_task import GraphTask
+from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.runs import load_splits
+
+
+def make(tmp_path: Path, **more: object) -> tuple[GraphTask, Config, Splits]:
+    config = small_config(tmp_path, train_images=300, **more)
+    splits = load_splits(config.data)
+    torch.manual_seed(0)
+    student = Student(
+        config.student, channels=1, size=8, classes=10, mean=[0.3], std=[0.4]
+    )  # fmt: skip
+    return GraphTask(student, splits, config, torch.device("cpu")), config, splits
+
+
+def met(task: GraphTask, indices: Tensor, epoch: int) -> tuple[tuple, StudentOutput]:
+    """What the network was given for a batch, and what it said."""
+    seen = []
+    task.module.register_forward_hook(lambda _, given, out: seen.append((given, out)))
+    task.loss(task.module, indices, epoch)
+    return seen[-1]
+
+
+@pytest.mark.parametrize("graph", ["adaptive", "softmax", "random", "fixed"])
+def test_a_training_image_never_meets_itself(tmp_path: Path, graph: str) -> None:
+    task, _, _ = make(tmp_path, graph=graph)
+    indices = torch.randperm(300)[:40]
+    (_, bank, _, _), out = met(task, indices, 0)
+    own = task.module.keys(task.clean)[indices]  # (40, d)
+    exact = "donot_use_mm_for_euclid_dist"
+    between = torch.cdist(own, bank.keys, compute_mode=exact)  # (40, m)
+    itself = between.gather(1, out.graph.neighbours)[out.graph.weights > 0]
+    assert itself.min() > 1e-3
+    if graph == "random":
+        assert between.min(1).values.max() < 1e-3, "not even in the bank"
+
+
+def test_the_part_of_the_bank_that_is_searched_decides_as_the_whole_would(tmp_path: Path) -> None:
+    task, _, splits = make(tmp_path)
+    network, indices = task.module.eval(), torch.arange(50, 90)
+    (x, bank, _, _), out = met(task, indices, 0)
+    whole = network.bank(task.clean, splits.train.labels)
+    expected = network(x, whole, indices)
+    torch.testing.assert_close(out.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    assert len(bank) <= len(whole)
+
+
+def test_queries_come_in_augmented_views_and_the_bank_is_clean(tmp_path: Path) -> None:
+    task, config, splits = make(tmp_path)
+    indices = torch.arange(20)
+    for epoch in range(5):
+        (x, *_), _ = met(task, indices, epoch)
+        view = 1 + epoch % config.training.graph_views
+        images = splits.train.view(indices, view, config.data.augmentation_name)
+        torch.testing.assert_close(x, task.student.features(images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(task.clean, task.student.features(splits.train.images))
+
+
+def test_residuals_are_those_of_the_pass(tmp_path: Path) -> None:
+    task, _, _ = make(tmp_path, graph="random")  # which meets the whole bank
+    (_, before, _, _), _ = met(task, torch.arange(20), 0)
+    nn.init.normal_(task.module.layer2.weight)
+    (_, same, _, _), _ = met(task, torch.arange(20), 0)
+    (_, after, _, _), _ = met(task, torch.arange(20), 1)
+    assert torch.equal(before.probabilities, same.probabilities)
+    expected = task.module.eval().base(task.clean).softmax(1)
+    torch.testing.assert_close(after.probabilities, expected)
+    assert not torch.equal(after.probabilities, before.probabilities)
+
+
+def test_the_stem_stands_still(tmp_path: Path) -> None:
+    task, _, _ = make(tmp_path)
+    before = {name: t.clone() for name, t in task.student.stem.state_dict().items()}
+    task.module.train()
+    task.loss(task.module, torch.arange(30), 0).backward()
+    assert all(p.grad is None for p in task.student.stem.parameters())
+    assert not task.student.stem.training
+    assert all(torch.equal(t, before[name]) for name, t in task.student.stem.state_dict().items())
+
+
+def test_the_twin_meets_nobody(tmp_path: Path) -> None:
+    task, _, _ = make(tmp_path, graph="none")
+    (_, bank, exclude, _), out = met(task, torch.arange(30), 0)
+    assert bank is None and exclude is None and out.graph is None

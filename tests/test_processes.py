@@ -214,7 +214,10 @@ for asked, own in ((many, None), (replace(config, runtime=replace(config.runtime
     ("wrong", "said"),
     [
         ({"devices": 65}, "batch_size=64 must be at least 1 for each of 65 processes"),
-        ({"devices": 2, "scope": "batch", "k": 31}, "k=31 needs k . 2 nodes .* are 32 of batch_"),
+        (
+            {"devices": 2, "scope": "batch", "k": 249},
+            "k=249 needs k . 2 nodes .* are 250 of graph_batch_",
+        ),
     ],
 )
 def test_shares_that_are_too_small_are_refused(wrong: dict[str, Any], said: str) -> None:

@@ -89,16 +89,17 @@ def _check_shares(config: Config, processes: int) -> None:
     sizes = {
         "batch_size": config.training.batch_size,
         "teacher_batch_size": config.teacher.teacher_batch_size,
+        "graph_batch_size": config.training.graph_batch_size,
     }
     for name, size in sizes.items():
         if size < processes:
             raise ConfigError(f"{name}={size} must be at least 1 for each of {processes} processes")
-    k, share = config.student.k, config.training.batch_size // processes
+    k, share = config.student.k, config.training.graph_batch_size // processes
     if processes > 1 and config.student.scope == "batch" and k > share - 2:
         raise ConfigError(
             f"k={k} needs k + 2 nodes in a process's share of the batch, which are {share} of "
-            f"batch_size={config.training.batch_size}; lower k, enlarge the batch or take "
-            "fewer devices"
+            f"graph_batch_size={config.training.graph_batch_size}; lower k, enlarge the batch "
+            "or take fewer devices"
         )
 
 

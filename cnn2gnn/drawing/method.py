@@ -85,7 +85,7 @@ def softened_answer(
     axes = figure.add_subplot()
     width, places = 0.8 / len(temperatures), np.arange(len(top))
     for slot, (temperature, colour) in enumerate(zip(temperatures, _COLOURS, strict=False)):
-        shares = (logits / temperature).softmax(0)[top]
+        shares = (logits / temperature).softmax(0)[top].numpy()
         offset = (slot - (len(temperatures) - 1) / 2) * width
         axes.bar(places + offset, 100 * shares, width, color=colour, label=f"T = {temperature:g}")
     names = plain_names([classes[c] for c in top.tolist()])

@@ -96,15 +96,19 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Distillation: loss, optimiser, length."""
+    """Distillation, and learning the graph: loss, optimiser, length."""
 
-    epochs: int = _parameter(15, "passes over the training images", minimum=1)
-    batch_size: int = _parameter(64, "images per step", minimum=2)
-    optimizer: str = _parameter("adamw", "optimiser of the student", choices=("adamw", "sgd"))
-    learning_rate: float = _parameter(3e-3, "peak of the one-cycle", minimum=0)
+    epochs: int = _parameter(15, "stage one: passes over the training images", minimum=1)
+    batch_size: int = _parameter(64, "stage one: images per step", minimum=2)
+    optimizer: str = _parameter(
+        "adamw", "optimiser of stage one; stage two takes adamw", choices=("adamw", "sgd")
+    )
+    learning_rate: float = _parameter(3e-3, "stage one: peak of the one-cycle", minimum=0)
     weight_decay: float = _parameter(0.05, "decoupled (adamw) or L2 (sgd)", minimum=0)
     gradient_clip: float = _parameter(1.0, "largest gradient norm; 0: no clipping", minimum=0)
-    ema: float = _parameter(0.0, "decay of averaged weights; 0: off", minimum=0, maximum=0.99999)
+    ema: float = _parameter(
+        0.0, "stage one: decay of averaged weights; 0: off", minimum=0, maximum=0.99999
+    )
     loss: str = _parameter("kd", "what is distilled by", choices=LOSSES)
     kd_weight: float = _parameter(0.5, "lambda: share of the teacher's term", minimum=0, maximum=1)
     temperature: float = _parameter(4.0, "T of the softened probabilities", minimum=0.1)

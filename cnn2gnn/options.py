@@ -19,7 +19,7 @@ examples:
   cnn2gnn run --dataset folder:photos --image-size 64 --run photos --k 10 --seed 1
       your own images, one subfolder a class
   cnn2gnn run --dataset cifar100 --run paper --scope batch --notebooks 01,02
-      the paper's reading of the graph, without explorer and report
+      neighbours from the batch, nearest to the paper, without explorer and report
 
 The same parameters in a notebook: change its cell `parameters`, or
   papermill notebooks/02_distill.ipynb -p dataset cifar100 -p k 10

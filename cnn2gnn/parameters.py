@@ -1,13 +1,48 @@
-"""From a notebook's parameters cell to a checked configuration."""
+"""From the configuration to a notebook's parameters cell, and from there to a checked one."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from cnn2gnn.config import Config
+from cnn2gnn.values import base_type, described
+
+_WIDTH = 100  # letters of a line
+
+
+def parameters_cell(names: Collection[str]) -> str:
+    """Return the source of a notebook's parameters cell, as papermill reads it.
+
+    Defaults and choices are those of the configuration and of the registries: a cell written by
+    hand would soon tell of others.
+
+    Args:
+        names: the parameters that the notebook uses; they come in the configuration's order.
+    """
+    blocks = []
+    for group in get_type_hints(Config).values():
+        used = [item for item in fields(group) if item.name in names]
+        if used:
+            title = (group.__doc__ or "").rstrip(".")
+            lines = [_assignment(item, get_type_hints(group)[item.name]) for item in used]
+            blocks.append("\n".join([f"# --- {title}", *lines]))
+    return "\n\n".join(blocks)
+
+
+def _assignment(item: Field[Any], type_: Any) -> str:
+    """One parameter with what it means beside it, or above it where the line has no room."""
+    value = json.dumps(item.default) if isinstance(item.default, str) else repr(item.default)
+    line, means = f"{item.name}: {base_type(type_).__name__} = {value}", described(item)
+    if len(line) + len(means) + 4 <= _WIDTH:
+        return f"{line}  # {means}"
+    above = textwrap.wrap(means, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return "\n".join([*above, line])
 
 
 class Parameters:

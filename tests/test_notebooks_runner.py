@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +22,7 @@ PACKAGED = sorted(notebooks.folder().glob("*.ipynb"))
 USES = {
     "01_teacher": {
         *(field.name for group in (DataConfig, TeacherConfig) for field in fields(group)),
-        *("run", "runs_dir", "seed", "device", "devices", "num_nodes", "precision"),
+        *("runs_dir", "device", "devices", "num_nodes", "precision"),
     },
     "02_distill": {*Config().parameters()},
     "03_explore": {"run", "runs_dir"},
@@ -123,6 +124,16 @@ def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
     shared = {n: v for n, v in Config().parameters().items() if n in USES[notebook.stem]}
     assert {n: v for n, v in defaults.items() if n not in OWN[notebook.stem]} == shared
     assert OWN[notebook.stem] <= set(defaults)
+
+
+@pytest.mark.parametrize("name", ["01_teacher", "02_distill"])
+def test_a_parameters_cell_is_the_configuration_written_out(name):
+    """Means and choices too. In a process of its own, where nobody has registered more choices."""
+    wanted = f"from cnn2gnn.parameters import parameters_cell\nprint(parameters_cell({USES[name]}))"
+    written = subprocess.run([sys.executable, "-c", wanted], capture_output=True, check=True)
+    cells = nbformat.read(notebooks.find(name), as_version=4).cells
+    (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    assert cell.source == written.stdout.decode().strip()
 
 
 def test_braces_in_paths_stand_for_themselves(tmp_path):

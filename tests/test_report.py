@@ -227,8 +227,8 @@ class TestSeveralRuns:
     def test_other_configurations_are_shown_beside_and_not_averaged(self, small_run):
         paper = distil(small_config(small_run.folder.parent, run="paper", scope="batch", epochs=2))
         nodes = RunNodes.load(paper)
-        features = nodes.together(nodes.features)
-        coordinates.save_umap(nodes, coordinates.pca(features))  # a quicker map will do here
+        keys = nodes.together(nodes.keys)
+        coordinates.save_umap(nodes, coordinates.pca(keys))  # a quicker map will do here
         found = Report.build([small_run, paper])
         both = exhibits(found)
         comparison = both["comparison"].content

@@ -33,7 +33,8 @@ def plots(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
             node=nodes.row(state.selected),
             neighbours=[nodes.row(node) for node in ends],
             weights=prediction.weights[on],
-            title=f"{state.projection.upper()} of the features, coloured by {colour}",
+            title=f"{state.projection.upper()} of the keys (the space in which neighbours are found), "
+            f"coloured by {colour}",
         )
 
     def evidence() -> Figure:

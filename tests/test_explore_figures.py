@@ -187,11 +187,11 @@ def test_filters_reach_list_and_map(explorer):
     assert "batch_sensitivity" in explorer.state.table
 
 
-def test_the_slider_of_time_shows_that_epoch(explorer):
-    first = explorer.state.timeline.epochs[0]
-    explorer.time.epoch.value = first
+def test_the_slider_of_time_shows_that_pass(explorer):
+    first = explorer.state.timeline.passes[0]
+    explorer.time.slider.value = first
     _, matrix, text = explorer.time.runs[0]
-    assert f"after epoch {first}:" in text.value
+    assert f"after pass {first}:" in text.value
     assert matrix.texts[2][2] == f"{explorer.state.timeline.mixing[first][2, 2]:.3f}"
 
 

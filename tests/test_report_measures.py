@@ -161,6 +161,9 @@ class TestMeasures:
         table = tables.differences(measured)
         assert table["points"].tolist() == pytest.approx([-2])
         assert table["against"].tolist() == ["twin"]
+        # a run without the twin takes no part in the comparison with it
+        alone = measured[:1].assign(run="s")
+        assert tables.differences(pd.concat([measured, alone])).equals(table)
 
 
 class TestCost:

@@ -49,7 +49,7 @@ def training_curves(history: list[dict[str, Any]]) -> Figure:
             if second and (epochs["base_accuracy"] != epochs["accuracy"]).any():
                 _line(validation, epochs, "base_accuracy", 100, color=colour, ls="--")
     starts = rows.loc[rows["second"], "before"].unique()
-    if len(starts):
+    if any(line.get_linestyle() == "--" for line in validation.lines):
         validation.plot([], [], color=INK, ls="--", label="without neighbours")
     loss.set_ylabel("training loss [nat]")
     validation.set_ylabel("validation accuracy [%]")

@@ -200,7 +200,7 @@ def test_the_strip_shows_both_layers(explorer):
             layer = "layer 1, leave one out" if bar["hatched"] else "layer 2, exact"
             assert bar["text"].startswith(f"{value:+.3f}") and bar["text"].endswith(layer)
     legend = explorer.node._legend.value
-    assert "layer 2, exact (solid)" in legend and "layer 1, leave one out" in legend
+    assert "solid: layer 2, exact; hatched: layer 1, leave one out" in legend
 
 
 def test_controls_change_the_state_and_follow_it(explorer):

@@ -65,7 +65,7 @@ class NodePanel:
         self._legend.value = line_html(
             ("text", "Neighbours, heaviest first; bars for and against "),
             *[piece for name in names for piece in (("text", " and "), ("name", name))][1:],
-            ("text", ": layer 2, exact (solid); layer 1, leave one out, no sum (hatched)"),
+            ("text", "; solid: layer 2, exact; hatched: layer 1, leave one out (no sum)"),
         )
         items = []
         for position, (_, edge) in enumerate(card.neighbours.iterrows()):

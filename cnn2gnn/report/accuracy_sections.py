@@ -141,8 +141,8 @@ def training(results: Sequence[Results]) -> Section:
         (
             Exhibit(
                 "training_curves",
-                "Training loss and validation accuracy by epoch; behind the dotted line stage two, "
-                "where accuracy without neighbours is dashed"
+                "Training loss and validation accuracy by epoch; right of the dotted line, of "
+                "stage two, where accuracy without neighbours is dashed"
                 + (", mean and one standard deviation." if len(results) > 1 else "."),
                 sources(results, "metrics.jsonl"),
                 figures.training_curves(history),

@@ -26,7 +26,7 @@ PROTOCOLS = {"no_graph": "s", "batch": "^", "inductive": "o"}
 def training_curves(history: list[dict[str, Any]]) -> Figure:
     """Training loss and validation accuracy per epoch, one colour a model.
 
-    Stage two, in which the graph is learned, follows stage one on the axis, behind a dotted line;
+    Stage two, in which the graph is learned, follows stage one on the axis, right of a dotted line;
     accuracy without neighbours is dashed there.
 
     Args:
@@ -54,7 +54,9 @@ def training_curves(history: list[dict[str, Any]]) -> Figure:
     loss.set_ylabel("training loss [nat]")
     validation.set_ylabel("validation accuracy [%]")
     for axes in (loss, validation):
-        axes.set_xlabel("epoch" + "; behind the dotted line, of stage two" * bool(len(starts)))
+        axes.set_xlabel(
+            "epoch" + "; right of the dotted line, pass of stage two" * bool(len(starts))
+        )
         axes.xaxis.get_major_locator().set_params(integer=True)
         for start in starts:
             axes.axvline(start + 0.5, color=INK, linewidth=0.8, ls=":")

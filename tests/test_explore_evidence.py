@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.evaluation.protocols import InBatches
 from cnn2gnn.explore.query import WhatIf, ask, thinned
@@ -250,3 +251,5 @@ def test_every_kind_of_graph_can_be_explored(small_run, graph, scope):
     state.select(Node(BANK, 3))
     assert Node(BANK, 3) not in state.original().neighbours
     assert len(state.ego(2)) > 1
+    searched = "the space in which neighbours are found" in coordinates.described(state.nodes)
+    assert searched == (graph == "softmax")  # the others look at pixels, or nowhere

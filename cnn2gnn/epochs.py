@@ -8,6 +8,8 @@ from typing import Any
 
 from cnn2gnn.files import replacing
 
+GRAPH = "-graph"  # what a student's second stage is called by: `student-graph`
+
 
 class EpochLog:
     """Rows of `metrics.jsonl`, one per stage and epoch; a repeated epoch replaces its row."""

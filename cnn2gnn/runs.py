@@ -214,7 +214,7 @@ class Run:
         return self.folder if stage == "student" else self.folder / "baselines" / stage
 
     def snapshots(self, baseline: str | None = None) -> list[tuple[int, dict[str, Tensor]]]:
-        """Return the graph over fixed validation images after each epoch."""
+        """Return the graph over fixed validation images after each pass of stage two, from 0."""
         folder = self.stage_folder(baseline or "student") / "snapshots"
         paths = sorted(folder.glob("epoch-*.safetensors"))
         return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]

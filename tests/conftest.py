@@ -73,6 +73,8 @@ def small_config(runs_dir: Path, **more: object) -> Config:
         "device": "cpu",
         "teacher_epochs": 4,
         "epochs": 8,
+        "graph_epochs": 4,
+        "graph_batch_size": 100,
         "stem": "conv-tiny",
         "k": 10,
         "views": 1,

@@ -267,12 +267,15 @@ def lassoed_more_than(page, count):
 
 
 def drag(page, box, start, end):
-    """Lasso a rectangle, given in shares of the canvas."""
+    """Lasso a rectangle, given in shares of the canvas.
+
+    It stops short of where it began: there it would be a click on whatever point lies below.
+    """
     (x0, y0), (x1, y1) = (
         (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
     )
     page.mouse.move(x0, y0)
     page.mouse.down()
-    for x, y in ((x1, y0), (x1, y1), (x0, y1), (x0, y0)):
+    for x, y in ((x1, y0), (x1, y1), (x0, y1), (x0, 0.9 * y0 + 0.1 * y1)):
         page.mouse.move(x, y, steps=12)
     page.mouse.up()

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.evaluation.protocols import InBatches
-from cnn2gnn.explore.query import WhatIf, thinned
+from cnn2gnn.explore.query import WhatIf, ask, thinned
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict
 from cnn2gnn.graph import SparseGraph
@@ -34,30 +35,65 @@ def test_recomputed_predictions_are_those_of_the_run(state):
         assert original.gate == pytest.approx(float(state.nodes.gate[index]), abs=1e-5)
 
 
+@pytest.mark.parametrize("which", ["state", "batch_state"])
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 @pytest.mark.parametrize("node", [Node(TEST, 5), Node(BANK, 7)], ids=str)
-def test_contributions_sum_to_the_correction(state, node, change):
+def test_base_hidden_and_contributions_are_the_logits(which, change, node, request):
+    state = request.getfixturevalue(which)
     state.select(node)
     found = state.what_if(**change)
-    correction = found.logits - found.base_logits
-    assert correction.abs().max() > 1e-3
-    torch.testing.assert_close(found.contributions.sum(0), correction, atol=1e-5, rtol=0)
+    assert (found.logits - found.base_logits).abs().max() > 1e-3
+    whole = found.base_logits + found.hidden + found.contributions.sum(0)
+    torch.testing.assert_close(whole, found.logits, atol=1e-5, rtol=0)
+    own = state.nodes.base_logits[node.part][node.index].softmax(0)
+    # of the bank, half precision is kept
+    torch.testing.assert_close(found.base_logits.softmax(0), own, atol=1e-3, rtol=0)
 
 
 def test_each_contribution_is_c_g_s_r(state):
-    found = state.original()
-    scale, bank = state.nodes.student.evidence_scale, state.nodes.bank
+    found, nodes = state.original(), state.nodes
+    network = nodes.student.network
     for position, neighbour in enumerate(found.neighbours):
-        own = state.nodes.student.base(bank.features[neighbour.index][None])[0].softmax(0)
-        for index in range(len(state.nodes.classes)):
-            residual = float(bank.labels[neighbour.index] == index) - float(own[index])
-            expected = scale * found.gate * float(found.weights[position]) * residual
+        own = nodes.bank.probabilities[neighbour.index]  # of which half precision is kept
+        exact = network.base(nodes.features_of(neighbour))[0].softmax(0)
+        torch.testing.assert_close(own, exact, atol=1e-3, rtol=0)
+        for index in range(len(nodes.classes)):
+            residual = float(nodes.label(neighbour) == index) - float(own[index])
+            share = found.gate * float(found.weights[position]) * residual
+            expected = network.evidence_scale * share
             assert float(found.contributions[position, index]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_in_scope_batch_there_is_no_sum_over_edges(batch_state):
-    batch_state.select(3)
-    assert batch_state.original().contributions is None
+@pytest.mark.parametrize("which", ["state", "batch_state"])
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_a_hidden_share_is_what_layer_1_loses_without_that_message(which, change, request):
+    state = request.getfixturevalue(which)
+    state.select(9)
+    found, nodes = state.what_if(**change), state.nodes
+    query = ask(nodes, state.selected, state.change)
+    places = [int((query.rows == nodes.row(node)).nonzero()) for node in found.neighbours]
+    neighbours, k = torch.tensor(places)[None], len(places)
+
+    def hidden(kept):  # the edges that are left out are not there at all
+        graph = SparseGraph(neighbours[:, kept], found.weights[None, kept], sources=len(query.bank))
+        return nodes.student.network.apply_graph(query.features, graph, query.bank).hidden_logits[0]
+
+    whole = hidden(torch.arange(k))
+    torch.testing.assert_close(whole - found.base_logits, found.hidden, atol=1e-5, rtol=0)
+    for position in range(k):
+        others = torch.tensor([other for other in range(k) if other != position])
+        expected = whole - hidden(others)
+        torch.testing.assert_close(found.hidden_shares[position], expected, atol=1e-5, rtol=0)
+    assert (found.hidden_shares[~found.on].abs() < 1e-6).all()
+
+
+def test_in_scope_batch_neighbours_speak_through_layer_1_alone(batch_state):
+    for change in CHANGES:
+        batch_state.select(3)
+        found = batch_state.what_if(**change)
+        assert not found.contributions.any()
+        torch.testing.assert_close(found.base_logits + found.hidden, found.logits)
+    batch_state.reset()
     stored = batch_state.nodes.logits[3]
     torch.testing.assert_close(batch_state.original().logits, stored, atol=1e-4, rtol=0)
 
@@ -76,8 +112,8 @@ def test_without_a_neighbour_is_what_the_student_says_of_the_graph_without_it(st
     smaller = SparseGraph(
         graph.neighbours[:1, kept], weights, graph.distances[:1, kept], graph.sources
     )
-    own, features = state.nodes.base_logits[TEST][:1], state.nodes.features[TEST][:1]
-    expected = state.nodes.student.apply_graph(own, features, smaller, state.nodes.bank)
+    network, features = state.nodes.student.network, state.nodes.features[:1]
+    expected = network.apply_graph(features, smaller, state.nodes.bank)
     torch.testing.assert_close(after.logits, expected.logits[0], atol=1e-5, rtol=0)
     assert not torch.equal(after.logits, before.logits)
     again = state.switch(gone, on=True)
@@ -94,8 +130,10 @@ def test_a_replaced_neighbour_gives_its_place_to_the_next_one(state):
 
 def test_without_any_neighbour_the_own_branch_speaks(state):
     nothing = state.what_if(off=frozenset(state.original().neighbours))
-    torch.testing.assert_close(nothing.logits, nothing.base_logits)
+    assert torch.equal(nothing.logits, nothing.base_logits)
+    torch.testing.assert_close(nothing.logits, state.nodes.base_logits[TEST][0])
     assert nothing.gate == 0
+    assert not nothing.hidden.any()
     assert float(nothing.weights.sum()) == 0
 
 
@@ -213,3 +251,5 @@ def test_every_kind_of_graph_can_be_explored(small_run, graph, scope):
     state.select(Node(BANK, 3))
     assert Node(BANK, 3) not in state.original().neighbours
     assert len(state.ego(2)) > 1
+    searched = "the space in which neighbours are found" in coordinates.described(state.nodes)
+    assert searched == (graph == "softmax")  # the others look at pixels, or nowhere

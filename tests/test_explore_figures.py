@@ -51,18 +51,52 @@ def test_a_view_is_exported(state, tmp_path, suffix):
         export_figure(plots(state)["evidence"](), tmp_path / "evidence.bmp")
 
 
-def test_evidence_bars_are_the_contributions(state):
+def test_evidence_bars_are_exact_shares_and_leave_one_out(state):
     prediction, nodes = state.original(), state.nodes
     label = nodes.label(state.selected)
     names = [str(node) for node in prediction.neighbours]
     figure = figures.evidence_figure(prediction, nodes.classes, label, names)
     assert len(figure.axes) == 2  # a mistake: the predicted class and the true one
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == names
     for axes, index in zip(figure.axes, (prediction.predicted, label), strict=True):
-        bars = [bar.get_width() for bar in axes.patches]
-        assert bars == pytest.approx(prediction.contributions[:, index].tolist())
-        for bar in axes.patches:
-            colour = FOR if bar.get_width() >= 0 else AGAINST
-            assert to_hex(bar.get_facecolor()) == colour
+        solid = [bar for bar in axes.patches if not bar.get_hatch()]
+        hatched = [bar for bar in axes.patches if bar.get_hatch()]
+        for bars, shares in (
+            (solid, prediction.contributions),
+            (hatched, prediction.hidden_shares),
+        ):
+            assert [bar.get_width() for bar in bars] == pytest.approx(shares[:, index].tolist())
+            places = [round(bar.get_y() + bar.get_height() / 2) for bar in bars]
+            assert places == list(range(len(names)))
+            for bar in bars:
+                assert to_hex(bar.get_facecolor()) == (FOR if bar.get_width() >= 0 else AGAINST)
+        assert {bar.get_facecolor()[3] for bar in solid} == {1}
+        assert max(bar.get_facecolor()[3] for bar in hatched) < 0.5
+
+
+def test_the_evidence_says_which_bars_add_up(state):
+    prediction, nodes = state.original(), state.nodes
+    figure = plots(state)["evidence"]()
+    assert figure.get_suptitle() == "logit = base + hidden (layer 1) + evidence (layer 2)"
+    entries = zip(figure.legends[0].legend_handles, figure.legends[0].get_texts(), strict=True)
+    said = {bool(handle.get_hatch()): text.get_text() for handle, text in entries}
+    assert said[False].startswith("layer 2: exact")
+    assert said[True] == "layer 1: leave one out; does not add up"
+    name, numbers = figure.axes[1].get_title().split(" (true): ")
+    assert name == nodes.classes[nodes.label(state.selected)]
+    *terms, equals, final = numbers.split()
+    assert equals == "="
+    assert sum(map(float, terms)) == pytest.approx(float(final), abs=0.02)
+    index = nodes.label(state.selected)
+    parts = (prediction.base_logits, prediction.hidden, prediction.contributions.sum(0))
+    expected = [float(part[index]) for part in parts]
+    assert [float(term) for term in terms] == pytest.approx(expected, abs=0.005)
+    assert float(final) == pytest.approx(float(prediction.logits[index]), abs=0.005)
+
+
+def test_the_map_says_what_it_is_a_map_of(state):
+    title = plots(state)["map"]().axes[0].get_title()
+    assert "of the keys (the space in which neighbours are found)" in title
 
 
 def test_the_map_draws_edges_as_wide_as_their_weight(state):
@@ -150,6 +184,25 @@ def test_the_strip_walks_and_switches(explorer):
     assert explorer.state.selected == Node(TEST, 7)
 
 
+def test_the_strip_shows_both_layers(explorer):
+    wrong = int(explorer.state.with_filters(sort="mistakes")[0])
+    explorer.select(wrong)
+    prediction, nodes = explorer.state.original(), explorer.state.nodes
+    focus = [prediction.predicted, nodes.label(explorer.state.selected)]
+    shares = [prediction.contributions[:, focus], prediction.hidden_shares[:, focus]]
+    longest = max(float(share.abs().max()) for share in shares)
+    for position, item in enumerate(explorer.node.strip.items):
+        assert [bar["hatched"] for bar in item["bars"]] == [False, True] * 2
+        values = [float(share[position, place]) for place in (0, 1) for share in shares]
+        lengths = [bar["length"] for bar in item["bars"]]
+        assert lengths == pytest.approx([value / longest for value in values])
+        for bar, value in zip(item["bars"], values, strict=True):
+            layer = "layer 1, leave one out" if bar["hatched"] else "layer 2, exact"
+            assert bar["text"].startswith(f"{value:+.3f}") and bar["text"].endswith(layer)
+    legend = explorer.node._legend.value
+    assert "solid: layer 2, exact; hatched: layer 1, leave one out" in legend
+
+
 def test_controls_change_the_state_and_follow_it(explorer):
     explorer.select(7)
     controls = explorer.what_if.controls
@@ -187,11 +240,11 @@ def test_filters_reach_list_and_map(explorer):
     assert "batch_sensitivity" in explorer.state.table
 
 
-def test_the_slider_of_time_shows_that_epoch(explorer):
-    first = explorer.state.timeline.epochs[0]
-    explorer.time.epoch.value = first
+def test_the_slider_of_time_shows_that_pass(explorer):
+    first = explorer.state.timeline.passes[0]
+    explorer.time.slider.value = first
     _, matrix, text = explorer.time.runs[0]
-    assert f"after epoch {first}:" in text.value
+    assert f"after pass {first}:" in text.value
     assert matrix.texts[2][2] == f"{explorer.state.timeline.mixing[first][2, 2]:.3f}"
 
 

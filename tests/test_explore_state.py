@@ -202,26 +202,26 @@ def test_the_ego_graph_is_what_the_node_sees(state):
 
 def test_the_timeline_is_that_of_the_snapshots(state, small_run):
     snapshots = dict(small_run.snapshots())
-    assert state.timeline.epochs == list(snapshots)
-    last = state.timeline.epochs[-1]
-    snapshot, line = snapshots[last], state.timeline.table.loc[last]
+    assert list(snapshots) == [0, 1, 2, 3]
+    assert state.timeline.passes == [1, 2, 3, 4]
+    snapshot, line = snapshots[3], state.timeline.table.loc[4]
     same = snapshot["neighbour_labels"] == snapshot["labels"][:, None]
     assert line["purity"] == pytest.approx(float((snapshot["weights"] * same).sum(1).mean()))
     assert 1 <= line["effective_neighbours"] <= 10
-    rows = {row["epoch"]: row for row in small_run.history() if row["stage"] == "student"}
-    assert line["base_accuracy"] == pytest.approx(rows[last]["base_accuracy"])
+    rows = {row["epoch"]: row for row in small_run.history() if row["stage"] == "student-graph"}
+    assert line["base_accuracy"] == pytest.approx(rows[3]["base_accuracy"])
 
 
 def test_two_runs_stand_side_by_side(small_run, batch_state):
     state = ExplorerState(small_run, compare=batch_state.nodes.run)
     assert state.other.name == "batch"
-    assert state.other.epochs == batch_state.timeline.epochs != []
+    assert state.other.passes == batch_state.timeline.passes != []
 
 
 def test_a_run_is_compared_with_itself_before_distillation(tmp_path):
     run = distil(small_config(tmp_path, run="both", epochs=2, baselines="undistilled"))
     state = ExplorerState(run)
     assert (state.timeline.name, state.other.name) == ("both", "undistilled")
-    rows = {row["epoch"]: row for row in run.history() if row["stage"] == "undistilled"}
-    assert state.other.epochs == [0, 1]
-    assert state.other.table.loc[1, "base_accuracy"] == pytest.approx(rows[1]["base_accuracy"])
+    rows = {row["epoch"]: row for row in run.history() if row["stage"] == "undistilled-graph"}
+    assert state.other.passes == [1, 2, 3, 4]
+    assert state.other.table.loc[2, "base_accuracy"] == pytest.approx(rows[1]["base_accuracy"])

@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     run = distil(config, data=splits)
     nodes = RunNodes.load(run)
     # a quicker map will do here
-    coordinates.save_umap(nodes, coordinates.pca(nodes.together(nodes.features)))
+    coordinates.save_umap(nodes, coordinates.pca(nodes.together(nodes.keys)))
     return run
 
 

@@ -25,6 +25,9 @@ from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.palette import class_colours
 from cnn2gnn.report import Report
+from cnn2gnn.report.accuracy_sections import accuracy
+from cnn2gnn.report.results import Results
+from cnn2gnn.runs import Run
 
 LATEX = shutil.which("pdflatex")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -39,7 +42,7 @@ PROMISED = {
 
 @pytest.fixture(scope="session")
 def second_run(small_run):
-    return distil(small_config(small_run.folder.parent, run="second", seed=1))
+    return distil(small_config(small_run.folder.parent, run="second", seed=1, baselines="twin"))
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +109,13 @@ class TestFiles:
         assert student["inductive"] == expected["inductive"]
         assert student["batch"] == expected["batch"]["mean"]
         assert student["sorted (audit)"] == expected["sorted"]
+
+    def test_training_curves_show_both_stages(self, report, small_run):
+        validation = figures(report)["training_curves"].axes[1]
+        rows = pd.DataFrame(small_run.history()).groupby("stage")["accuracy"]
+        for line, stage in zip(validation.lines, ("student", "student-graph"), strict=False):
+            expected = rows.get_group(stage).to_numpy()
+            np.testing.assert_allclose(line.get_ydata(), 100 * expected)
 
     def test_a_figure_drawn_again_is_the_same_file(self, report):
         figure = figures(report)["confusion"]
@@ -212,6 +222,22 @@ class TestPage:
         assert 5 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 20
 
 
+class TestTwin:
+    def test_the_report_says_how_it_was_trained(self, small_run, second_run):
+        alone, beside = (accuracy([Results.read(run)]).text for run in (small_run, second_run))
+        assert "twin" not in alone
+        assert beside.startswith(alone)
+        assert "twin has the same stem" in beside and "same features" in beside
+        assert "as many passes of stage two (4), without a graph" in beside
+
+    def test_a_twin_of_another_weight_has_a_stem_of_its_own(self, second_run):
+        parameters = second_run.config.parameters() | {"twin_kd_weight": 0.25}
+        run = Run(second_run.folder, second_run.manifest | {"parameters": parameters})
+        text = accuracy([Results.read(run)]).text
+        assert "same features" not in text
+        assert "kd_weight 0.25 instead of 0.5" in text
+
+
 class TestSeveralRuns:
     def test_seeds_are_averaged(self, small_run, second_run):
         both = exhibits(Report.build([small_run, second_run]))
@@ -227,8 +253,8 @@ class TestSeveralRuns:
     def test_other_configurations_are_shown_beside_and_not_averaged(self, small_run):
         paper = distil(small_config(small_run.folder.parent, run="paper", scope="batch", epochs=2))
         nodes = RunNodes.load(paper)
-        features = nodes.together(nodes.features)
-        coordinates.save_umap(nodes, coordinates.pca(features))  # a quicker map will do here
+        keys = nodes.together(nodes.keys)
+        coordinates.save_umap(nodes, coordinates.pca(keys))  # a quicker map will do here
         found = Report.build([small_run, paper])
         both = exhibits(found)
         comparison = both["comparison"].content

@@ -20,6 +20,7 @@ from cnn2gnn.evaluation.metrics import expected_calibration_error
 from cnn2gnn.evaluation.near_copies import near_copies
 from cnn2gnn.evaluation.nodes import BANK, TEST
 from cnn2gnn.graph import SparseGraph, homophily, purity
+from cnn2gnn.palette import MODELS
 from cnn2gnn.report import figures, graph_figures, measures, tables
 from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.results import Results, configurations
@@ -160,6 +161,9 @@ class TestMeasures:
         table = tables.differences(measured)
         assert table["points"].tolist() == pytest.approx([-2])
         assert table["against"].tolist() == ["twin"]
+        # a run without the twin takes no part in the comparison with it
+        alone = measured[:1].assign(run="s")
+        assert tables.differences(pd.concat([measured, alone])).equals(table)
 
 
 class TestCost:
@@ -171,7 +175,7 @@ class TestCost:
     def test_the_students_cost_includes_the_search_in_the_bank(self, results):
         costs, nodes = cost_table(results), results.nodes
         image = nodes.splits.test.images[:1]
-        own = multiply_adds(lambda images: nodes.student.base(nodes.student.embed(images)), image)
+        own = multiply_adds(nodes.student, image)
         m, d = nodes.bank.keys.shape
         assert costs.loc["student", "multiply_adds"] >= own + m * d
         assert set(costs.index) == {"teacher", "student"}
@@ -194,14 +198,48 @@ class TestConfigurations:
 class TestDrawing:
     def test_training_curves_draw_the_rows_in_percent(self):
         rows = [
-            {"stage": "student", "epoch": e, "loss": 2.0 - e, "accuracy": a, "base_accuracy": 0.1}
+            {"stage": "student", "epoch": e, "loss": 2.0 - e, "accuracy": a}
             for e, a in enumerate((0.5, 0.7))
         ]
-        loss, validation = figures.training_curves(rows).axes
+        figure = figures.training_curves(rows)
+        loss, validation = figure.axes
         assert loss.lines[0].get_ydata().tolist() == [2.0, 1.0]
         assert validation.lines[0].get_xdata().tolist() == [1, 2]
         assert validation.lines[0].get_ydata().tolist() == pytest.approx([50, 70])
-        assert validation.lines[1].get_ydata().tolist() == pytest.approx([10, 10])
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == ["graph student"]
+        assert loss.get_xlabel() == "epoch"
+
+    def test_stage_two_goes_on_behind_stage_one_in_the_colour_of_its_model(self):
+        rows = [
+            {"stage": stage, "epoch": epoch, "loss": 1.0, "accuracy": 0.5}
+            for stage in ("student", "undistilled")
+            for epoch in range(3)
+        ]
+        rows += [
+            {"stage": f"{model}-graph", "epoch": epoch, "loss": 1.0} | shares
+            for model, shares in (
+                ("student", {"accuracy": 0.8, "base_accuracy": 0.7}),
+                ("twin", {"accuracy": 0.6, "base_accuracy": 0.6}),  # of the student's stage one
+                ("undistilled", {"accuracy": 0.9, "base_accuracy": 0.4}),
+            )
+            for epoch in range(2)
+        ]
+        figure = figures.training_curves(rows)
+        lines = {
+            (line.get_color(), line.get_linestyle(), tuple(line.get_xdata())): line.get_ydata()
+            for line in figure.axes[1].lines
+        }
+        for model, full, base in (("student", 80, 70), ("undistilled", 90, 40)):
+            colour = MODELS[model]
+            assert lines[colour, "-", (1, 2, 3)] == pytest.approx([50, 50, 50])
+            assert lines[colour, "-", (4, 5)] == pytest.approx([full, full])
+            assert lines[colour, "--", (4, 5)] == pytest.approx([base, base])
+        of_twin = [key for key in lines if key[0] == MODELS["twin"]]
+        assert of_twin == [(MODELS["twin"], "-", (4, 5))]  # without neighbours either way
+        named = [text.get_text() for text in figure.legends[0].get_texts()]
+        expected = ["graph student", "undistilled graph student", "twin", "without neighbours"]
+        assert named == expected
+        assert figure.axes[0].lines[-1].get_xdata() == [3.5, 3.5]
 
     def test_training_curves_of_several_runs_are_their_mean_and_band(self):
         rows = [{"stage": "teacher", "epoch": 0, "loss": x, "accuracy": 0.5} for x in (1.0, 3.0)]

@@ -16,7 +16,7 @@ from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, Task, fit, place
 from cnn2gnn.distillation.student_task import StudentTask
-from cnn2gnn.epochs import EpochLog
+from cnn2gnn.epochs import GRAPH, EpochLog
 from cnn2gnn.files import load_state, load_tensors
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.student import Student
@@ -26,7 +26,6 @@ from cnn2gnn.runs import Run
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-GRAPH = "-graph"  # the log's name of a student's second stage: `student-graph`
 DISTILLED, FINISHED = "distilled.safetensors", "student.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""Where the nodes lie on the map: PCA at once, UMAP when there is time; saved with the run."""
+"""Where the nodes lie on the map, a picture of their keys: PCA at once, UMAP when there is time."""
 
 from __future__ import annotations
 
@@ -22,33 +22,41 @@ log = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def pca(features: Tensor) -> Tensor:
+def described(nodes: RunNodes) -> str:
+    """What the map is of: keys, and where the learner looks there, what that means."""
+    learner = nodes.student.network.learner
+    if learner is None or learner.space != "features" or learner.reach is None:
+        return "the keys"
+    return "the keys (the space in which neighbours are found)"
+
+
+def pca(keys: Tensor) -> Tensor:
     """The two directions of largest variance, `(R, 2)`; of either sign the larger end is positive.
 
     Args:
-        features: `(R, d)`, d ≥ 2.
+        keys: `(R, d)`, d ≥ 2.
     """
-    centred = (features - features.mean(0)).double()  # (R, d)
+    centred = (keys - keys.mean(0)).double()  # (R, d)
     _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
     directions = directions[:, [-1, -2]]  # (d, 2)
     largest = directions.abs().argmax(0)  # (2,)
     return (centred @ (directions * directions[largest, [0, 1]].sign())).float()
 
 
-def umap(features: Tensor, seed: int = 0) -> Tensor:
+def umap(keys: Tensor, seed: int = 0) -> Tensor:
     """UMAP (McInnes, Healy, Melville 2018), `(R, 2)`; reproducible, hence on one core.
 
     Args:
-        features: `(R, d)`, at least four rows.
+        keys: `(R, d)`, at least four rows.
     """
     with _ONE_AT_A_TIME:
         _have_a_cache()
         from umap import UMAP  # compiles for seconds: only whoever asks for it shall wait
 
-        neighbours = min(15, len(features) - 1)
+        neighbours = min(15, len(keys) - 1)
         # From PCA: the spectral start fails where the graph of neighbours falls into pieces.
         model = UMAP(n_neighbors=neighbours, init="pca", random_state=seed, n_jobs=1)
-        return torch.from_numpy(model.fit_transform(features.numpy()))
+        return torch.from_numpy(model.fit_transform(keys.numpy()))
 
 
 def _have_a_cache() -> None:
@@ -72,7 +80,7 @@ def _folder_of_this_process() -> tempfile.TemporaryDirectory:
 
 
 def saved_umap(nodes: RunNodes) -> Tensor | None:
-    """The UMAP saved with the run, `(N + M, 2)`; None if there is none of these features."""
+    """The UMAP saved with the run, `(N + M, 2)`; None if there is none of these keys."""
     path = nodes.run.folder / FILE
     if not path.exists():
         return None
@@ -91,7 +99,7 @@ def save_umap(nodes: RunNodes, coordinates: Tensor) -> None:
 
 
 def obtain_umap(nodes: RunNodes) -> Tensor:
-    """The UMAP of all features `(N + M, 2)`, computed once per run if its folder can be written."""
+    """The UMAP of all keys `(N + M, 2)`, computed once per run if its folder can be written."""
     coordinates = saved_umap(nodes)
     if coordinates is None:
         coordinates = umap(nodes.together(nodes.keys))
@@ -103,5 +111,5 @@ def obtain_umap(nodes: RunNodes) -> Tensor:
 
 
 def _key(nodes: RunNodes) -> str:
-    """Other features are another map."""
+    """Other keys are another map."""
     return hashlib.sha256(nodes.together(nodes.keys).numpy().tobytes()).hexdigest()[:16]

@@ -18,7 +18,7 @@ class NeighbourStrip(anywidget.AnyWidget):
 
     Attributes:
         items: one dictionary per neighbour: image (data URI), title, caption, text, frame
-            (colour), on, and bars of {length from −1 to 1, colour, text}.
+            (colour), on, and bars of {length from −1 to 1, colour, hatched, text}.
         action: the last click: {kind: "walk" or "switch", position, on, count}.
     """
 
@@ -34,6 +34,8 @@ class NeighbourStrip(anywidget.AnyWidget):
     .cnn2gnn-bar {position: relative; height: 6px; margin-top: 2px; background: linear-gradient(
       90deg, #eee 49.5%, #333 49.5%, #333 50.5%, #eee 50.5%);}
     .cnn2gnn-bar div {position: absolute; top: 0; bottom: 0;}
+    .cnn2gnn-bar .hatched {opacity: 0.6;
+      mask-image: repeating-linear-gradient(135deg, #000 0 2px, transparent 2px 4px);}
     .cnn2gnn-neighbour label {overflow-wrap: anywhere;}
     .cnn2gnn-card {line-height: 1.4;}
     .cnn2gnn-card td {vertical-align: top; padding-right: 12px;}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from cnn2gnn.drawing.lettering import plain_name, plain_names
 from cnn2gnn.drawing.pictures import show_image
@@ -53,35 +56,59 @@ def card_figure(card: NodeCard, images: Images) -> Figure:
 def evidence_figure(
     prediction: Prediction, classes: Sequence[str], label: int, names: Sequence[str]
 ) -> Figure:
-    """Draw each edge's exact share in the correction, c·g_i·s_ij·r_j, for and against.
+    """Draw what each edge does to a logit through either layer, for and against.
 
-    One panel for the predicted class and, where it is another, one for the true class. In scope
-    batch the correction is no sum over edges; the figure says so.
+    Solid: its exact share in layer 2, c·g_i·s_ij·r_j; the solid bars add up. Hatched: what layer 1
+    loses when its message is left out; these do not. One panel for the predicted class and, where
+    it is another, one for the true class.
 
     Args:
         names: what the neighbours are called, k of them, as matplotlib can draw it.
     """
     focus = list(dict.fromkeys([prediction.predicted, label]))
-    height = max(2.2, 0.8 + 0.2 * len(names))
+    height = max(2.8, 1.4 + 0.24 * len(names))
     figure = Figure(figsize=(3.7 * len(focus), height), layout="constrained")
-    if prediction.contributions is None:
-        figure.text(0.5, 0.5, "scope batch: no sum over edges;\nsee the ranking", ha="center")
-        return figure
-    places = np.arange(len(names))
-    axes: Axes
-    for axes, index in zip(figure.subplots(1, len(focus), squeeze=False)[0], focus, strict=True):
-        bars = prediction.contributions[:, index].numpy()
-        axes.barh(places, bars, color=[FOR if bar >= 0 else AGAINST for bar in bars])
-        axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(places, names)
-        axes.invert_yaxis()
-        base, final = float(prediction.base_logits[index]), float(prediction.logits[index])
+    panels = figure.subplots(1, len(focus), squeeze=False, sharey=True)[0]
+    for axes, index in zip(panels, focus, strict=True):
+        _shares(axes, prediction, index)
         role = " (true)" if index == label else " (predicted)"
-        axes.set_title(
-            f"{plain_name(classes[index])}{role}: {base:+.2f} {bars.sum():+.2f} = {final:+.2f}"
-        )
+        parts = (prediction.base_logits, prediction.hidden, prediction.contributions.sum(0))
+        # logit = base + hidden + evidence
+        terms = " ".join(f"{float(part[index]):+.2f}" for part in parts)
+        final = float(prediction.logits[index])
+        axes.set_title(f"{plain_name(classes[index])}{role}: {terms} = {final:+.2f}")
         axes.set_xlabel("added to the logit")
+    panels[0].set_yticks(np.arange(len(names)), names)
+    panels[0].invert_yaxis()
+    figure.suptitle("logit = base + hidden (layer 1) + evidence (layer 2)")
+    solid = Patch(facecolor=INK, label="layer 2: exact; 0 where no label is told")
+    hatched = Patch(label="layer 1: leave one out; does not add up", **_hatched(INK))
+    figure.legend(handles=[solid, hatched], loc="outside lower center", ncols=len(focus))
     return figure
+
+
+def _shares(axes: Axes, prediction: Prediction, index: int) -> None:
+    """Draw both bars of every neighbour for one class."""
+    exact, left_out = (
+        shares[:, index].tolist() for shares in (prediction.contributions, prediction.hidden_shares)
+    )
+    for place, (upper, lower) in enumerate(zip(exact, left_out, strict=True)):
+        axes.barh(place - 0.19, upper, 0.36, color=_opinion(upper))
+        axes.barh(place + 0.19, lower, 0.36, **_hatched(_opinion(lower)))
+    axes.axvline(0, color=INK, linewidth=0.8)
+
+
+def _opinion(value: float) -> str:
+    return FOR if value >= 0 else AGAINST
+
+
+def _hatched(colour: str) -> dict[str, Any]:
+    return {
+        "facecolor": to_rgba(colour, 0.25),
+        "edgecolor": colour,
+        "linewidth": 0.5,
+        "hatch": "//////",
+    }
 
 
 def change_figure(
@@ -116,7 +143,7 @@ def ranking_figure(ranking: pd.DataFrame, most: int = 12) -> Figure:
     figure = Figure(figsize=(5.2, 0.9 + 0.22 * len(shown)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     places = np.arange(len(shown))
-    colours = [FOR if change < 0 else AGAINST for change in shown["change"]]
+    colours = [_opinion(-change) for change in shown["change"]]
     left.barh(places, shown["change"], color=colours)
     left.axvline(0, color=INK, linewidth=0.8)
     names = [

@@ -105,32 +105,32 @@ class MatrixPanel:
 
 
 class TimePanel:
-    """The graph's evolution over saved epochs, beside that of another run or of no teacher."""
+    """The graph's evolution over passes, beside that of another run or of no teacher."""
 
     def __init__(self, state: ExplorerState, guard: Guard) -> None:
         self._classes = state.nodes.classes
         self.runs: list[tuple[Timeline, ClickableMatrix, HTML]] = [
             (timeline, ClickableMatrix(), HTML())
             for timeline in (state.timeline, state.other)
-            if timeline.epochs
+            if timeline.passes
         ]
         if not self.runs:
             self.widget = VBox([HTML("no snapshots: the run saved none while it was trained")])
             return
-        epochs = sorted({epoch for timeline, *_ in self.runs for epoch in timeline.epochs})
-        self.epoch = SelectionSlider(options=epochs, value=epochs[-1], description="after epoch")
-        self.epoch.observe(guard(lambda change: self._show(change["new"])), "value")
+        numbers = sorted({number for timeline, *_ in self.runs for number in timeline.passes})
+        self.slider = SelectionSlider(options=numbers, value=numbers[-1], description="after pass")
+        self.slider.observe(guard(lambda change: self._show(change["new"])), "value")
         curves = Image(value=figure_png(plots(state)["time"]()), format="png")
         sides = HBox([VBox([text, matrix]) for _, matrix, text in self.runs])
-        self.widget = VBox([self.epoch, sides, curves])
-        self._show(epochs[-1])
+        self.widget = VBox([self.slider, sides, curves])
+        self._show(numbers[-1])
 
-    def _show(self, epoch: int) -> None:
+    def _show(self, number: int) -> None:
         for timeline, matrix, text in self.runs:
-            shown = max((e for e in timeline.epochs if e <= epoch), default=timeline.epochs[0])
+            shown = max((n for n in timeline.passes if n <= number), default=timeline.passes[0])
             show_mixing(matrix, timeline.mixing[shown], self._classes)
-            numbers = timeline.table.loc[shown]
-            said = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in numbers.items()]
+            measures = timeline.table.loc[shown]
+            said = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in measures.items()]
             text.value = line_html(
-                ("b", timeline.name), ("text", f", after epoch {shown}: {', '.join(said)}")
+                ("b", timeline.name), ("text", f", after pass {shown}: {', '.join(said)}")
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from ipywidgets import (
     HTML,
     BoundedIntText,
@@ -61,14 +62,10 @@ class NodePanel:
         label = state.nodes.label(card.node)
         focus = list(dict.fromkeys([prediction.predicted, label]))
         names = short_names([state.nodes.classes[index] for index in focus])
-        bars = [] if prediction.contributions is None else list(names)
         self._legend.value = line_html(
-            ("text", "Neighbours, heaviest first"),
-            *[
-                piece
-                for word, name in zip(("; bars: for and against ", " and "), bars, strict=False)
-                for piece in (("text", word), ("name", name))
-            ],
+            ("text", "Neighbours, heaviest first; bars for and against "),
+            *[piece for name in names for piece in (("text", " and "), ("name", name))][1:],
+            ("text", "; solid: layer 2, exact; hatched: layer 1, leave one out (no sum)"),
         )
         items = []
         for position, (_, edge) in enumerate(card.neighbours.iterrows()):
@@ -98,18 +95,25 @@ class NodePanel:
 def _bars(
     prediction: Prediction, position: int, focus: list[int], classes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """What an edge adds to the logits in question, as lengths relative to the longest bar."""
-    if prediction.contributions is None:
-        return []
-    longest = float(prediction.contributions[:, focus].abs().max()) or 1.0
-    values = [(index, float(prediction.contributions[position, index])) for index in focus]
+    """What an edge does to the logits in question, as lengths relative to the longest bar.
+
+    Two bars a class: what layer 2 adds, exactly, and what layer 1 loses without the edge.
+    """
+    parts = torch.stack([prediction.contributions, prediction.hidden_shares], 2)  # (k, C, 2)
+    longest = float(parts[:, focus].abs().max()) or 1.0
     return [
         {
             "length": value / longest,
             "colour": FOR if value >= 0 else AGAINST,
-            "text": f"{value:+.3f} to the logit of {isolated(classes[index])}",
+            "hatched": hatched,
+            "text": f"{value:+.3f} to the logit of {isolated(classes[index])}, {layer}",
         }
-        for index, value in values
+        for index in focus
+        for value, (layer, hatched) in zip(
+            parts[position, index].tolist(),
+            (("layer 2, exact", False), ("layer 1, leave one out", True)),
+            strict=True,
+        )
     ]
 
 

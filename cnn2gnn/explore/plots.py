@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.style import styled
+from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore import figures, graph_figures, time_figures
 from cnn2gnn.explore.state import ExplorerState
@@ -33,7 +34,8 @@ def plots(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
             node=nodes.row(state.selected),
             neighbours=[nodes.row(node) for node in ends],
             weights=prediction.weights[on],
-            title=f"{state.projection.upper()} of the features, coloured by {colour}",
+            title=f"{state.projection.upper()} of {coordinates.described(nodes)}\n"
+            f"coloured by {colour}",
         )
 
     def evidence() -> Figure:
@@ -45,7 +47,7 @@ def plots(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
     def same_class(node: Node) -> bool:
         return nodes.label(node) == label
 
-    timelines = [t for t in (state.timeline, state.other) if t.epochs]
+    timelines = [t for t in (state.timeline, state.other) if t.passes]
     drawn: dict[str, Callable[[], Figure]] = {
         "map": the_map,
         "node": lambda: figures.card_figure(state.card(), nodes.image),

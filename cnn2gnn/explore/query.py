@@ -13,7 +13,8 @@ from torch import Tensor
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.student import Student
+from cnn2gnn.models.graph_network import GraphNetwork
+from cnn2gnn.models.student import Student, StudentOutput
 
 
 @dataclass(frozen=True)
@@ -58,29 +59,30 @@ NOTHING = WhatIf()
 
 
 class Query(NamedTuple):
-    """B nodes (row 0 is the one in question) with their graph before edges are switched off.
+    """B nodes with their graph before edges are switched off.
 
-    `rows` `(P,)` tells which of all nodes the graph's neighbours are.
+    Attributes:
+        features: x `(B, d)`.
+        graph: edges to nodes of the bank, `(B, k)`.
+        bank: M' nodes that can be neighbours, as the student takes them: in scope batch without
+            their labels.
+        rows: which of all N + M nodes those of the bank are, `(M',)`.
     """
 
     features: Tensor
-    base_logits: Tensor
     graph: SparseGraph
-    bank: Bank | None
+    bank: Bank
     rows: Tensor
 
+    def of(self, nodes: Tensor) -> Query:
+        """Return the query of some of its nodes, `nodes` int64 `(n,)`; one may come repeatedly."""
+        return self._replace(features=self.features[nodes], graph=_part(self.graph, nodes))
 
-def apply(student: Student, query: Query, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits `(B, C)` and gate `(B,)` of a query with only the edges `keep` `(B, k)`.
 
-    A node without any edge falls back on its base branch.
-    """
+def apply(student: Student, query: Query, keep: Tensor) -> StudentOutput:
+    """Return what the student says of a query with only the edges `keep` `(B, k)`."""
     graph = thinned(query.graph, keep)
-    out = student.apply_graph(query.base_logits, query.features, graph, query.bank)
-    linked = graph.weights.sum(1) > 0  # (B,)
-    assert out.gate is not None
-    logits = torch.where(linked[:, None], out.logits, query.base_logits)
-    return logits, out.gate * linked
+    return student.network.apply_graph(query.features, graph, query.bank)
 
 
 def thinned(graph: SparseGraph, keep: Tensor) -> SparseGraph:
@@ -114,29 +116,24 @@ def ask(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Query:
 @lru_cache(maxsize=2)  # every panel asks: the node as it is, and as it is changed
 def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
     nodes.row(node)  # complains about a node that is not there
-    part, here = node.part, slice(node.index, node.index + 1)
-    features, own = nodes.features[part][here], nodes.base_logits[part][here]  # (1, d), (1, C)
-    untouched = change.k is None and not (change.replaced and change.off)
-    if part == TEST and untouched and change.bank_share == 1 and change.protocol == "inductive":
-        graph = rows_of(nodes.graph, torch.tensor([node.index]))
-        return Query(features, own, graph, nodes.bank, _bank_rows(nodes))
-    student = _with_k(nodes.student, change.k or nodes.student.config.k)
-    others = _batch(nodes, node, change)
-    if change.protocol == "batch" and nodes.student.scope == "batch":
-        members = torch.cat([torch.tensor([nodes.row(node)]), others])  # (B,)
-        features, own = (
-            nodes.together(values)[members] for values in (nodes.features, nodes.base_logits)
-        )
-        pixels = _pixels(nodes, members)
-        return Query(features, own, student.find_graph(features, pixels=pixels), None, members)
+    x, network = nodes.features_of(node), nodes.student.network  # (1, d)
     bank, rows = _bank(nodes, change)
-    itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
+    untouched = change.k is None and len(rows) == len(nodes.bank)
+    if node.part == TEST and untouched and change.protocol == "inductive":
+        return Query(x, _part(nodes.graph, torch.tensor([node.index])), bank, rows)
     if change.protocol == "batch":
-        bank = bank.with_unlabelled(nodes.features[TEST][others], _pixels(nodes, others))
-        rows = torch.cat([rows, others])
-    pixels = _pixels(nodes, torch.tensor([nodes.row(node)]))
-    graph = student.find_graph(features, bank, itself if len(itself) else None, pixels)
-    return Query(features, own, graph, bank, rows)
+        others = _others(nodes, node, change)  # (B − 1,)
+        pixels = nodes.pixels[TEST]
+        among = network.among(nodes.features[others], None if pixels is None else pixels[others])
+        if network.scope == "bank":
+            bank, rows = bank.joined(among), torch.cat([rows, others])
+        else:
+            bank, rows = among, others
+    itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
+    finder = network if change.k is None else _with_k(network, change.k)
+    pixels = nodes.student.pixels(nodes.image(node)[None])  # (1, p)
+    graph = finder.find_graph(x, bank, itself if len(itself) else None, pixels)
+    return Query(x, graph, bank, rows)
 
 
 def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
@@ -148,15 +145,13 @@ def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
     for other in change.off if change.replaced else ():
         if other.part == BANK:
             keep[other.index] = False
-    if keep.all():
-        return nodes.bank, _bank_rows(nodes)
-    return nodes.bank.subset(keep), _bank_rows(nodes)[keep]
+    bank = nodes.bank if nodes.student.scope == "bank" else nodes.bank.unlabelled()
+    rows = torch.arange(len(nodes), nodes.rows)  # (M,)
+    return (bank, rows) if keep.all() else (bank.subset(keep), rows[keep])
 
 
-def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
-    """Rows of the other members of the batch `(B − 1,)`; none under protocol inductive."""
-    if change.protocol != "batch":
-        return torch.empty(0, dtype=torch.int64)
+def _others(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
+    """Rows of the other members of a batch, `(B − 1,)`."""
     generator = torch.Generator().manual_seed(change.seed)
     order = torch.randperm(len(nodes), generator=generator)  # (N,)
     gone = {node, *change.off} if change.replaced else {node}
@@ -164,24 +159,10 @@ def _batch(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:
     return order[~torch.isin(order, missing)][: change.batch_size - 1]
 
 
-def _pixels(nodes: RunNodes, rows: Tensor) -> Tensor | None:
-    """Raw pixels `(n, p)` of some of all N + M rows, if the graph is taken from them."""
-    test, bank = nodes.pixels[TEST], nodes.pixels[BANK]
-    if test is None or bank is None:
-        return None
-    return torch.stack(
-        [test[row] if row < len(nodes) else bank[row - len(nodes)] for row in rows.tolist()]
-    )
-
-
-def _bank_rows(nodes: RunNodes) -> Tensor:
-    return torch.arange(len(nodes), nodes.rows)
-
-
-def rows_of(graph: SparseGraph, rows: Tensor) -> SparseGraph:
-    """Return the graph of some of its nodes, `rows` `(n,)`; against other sources only."""
-    distances = None if graph.distances is None else graph.distances[rows]
-    return SparseGraph(graph.neighbours[rows], graph.weights[rows], distances, graph.sources)
+def _part(graph: SparseGraph, nodes: Tensor) -> SparseGraph:
+    """Return the graph of some of its nodes, `nodes` `(n,)`."""
+    distances = None if graph.distances is None else graph.distances[nodes]
+    return SparseGraph(graph.neighbours[nodes], graph.weights[nodes], distances, graph.sources)
 
 
 def switched_on(nodes: RunNodes, query: Query, change: WhatIf) -> Tensor:
@@ -191,25 +172,10 @@ def switched_on(nodes: RunNodes, query: Query, change: WhatIf) -> Tensor:
     return ~torch.isin(query.rows[query.graph.neighbours[0]], off) & (weights >= change.min_weight)
 
 
-def repeated(query: Query, copies: int) -> Query:
-    """The query `copies` times; a graph within a set becomes so many disjoint graphs."""
-    graph, size = query.graph, len(query.features)
-    neighbours = graph.neighbours.repeat(copies, 1)  # (copies·B, k)
-    if graph.sources is None:
-        neighbours = neighbours + size * torch.arange(copies).repeat_interleave(size)[:, None]
-    distances = None if graph.distances is None else graph.distances.repeat(copies, 1)
-    return query._replace(
-        features=query.features.repeat(copies, 1),
-        base_logits=query.base_logits.repeat(copies, 1),
-        graph=SparseGraph(neighbours, graph.weights.repeat(copies, 1), distances, graph.sources),
-    )
-
-
 @lru_cache(maxsize=8)
-def _with_k(student: Student, k: int) -> Student:
-    """The student with another number of neighbours."""
-    if k == student.config.k:
-        return student
-    changed = deepcopy(student)
+def _with_k(network: GraphNetwork, k: int) -> GraphNetwork:
+    """The network with another number of neighbours."""
+    changed = deepcopy(network)
+    assert changed.learner is not None  # `RunNodes.load` refused a run without graph
     changed.learner.k = k
     return changed

@@ -40,8 +40,8 @@ class ExplorerState:
         table: one line per test node, see `node_table`.
         selected: the node in question; `change`: what is changed about its graph.
         selection: rows of the lassoed nodes, ascending.
-        places: coordinates of all rows on the map, `(N + M, 2)`: UMAP if the run has it saved,
-            else PCA; projection: which of them.
+        places: coordinates of all rows on the map, `(N + M, 2)`: UMAP of their keys if the run
+            has it saved, else PCA; projection: which of them.
 
     Raises:
         FileNotFoundError: there is no finished run. ValueError: it has no graph.

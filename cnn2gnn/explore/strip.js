@@ -6,6 +6,7 @@ function bar(share, colour) {
   fill.style.width = `${50 * Math.abs(share.length)}%`;
   fill.style.left = share.length < 0 ? `${50 - 50 * Math.abs(share.length)}%` : "50%";
   fill.style.background = colour;
+  fill.classList.toggle("hatched", share.hatched);
   row.title = share.text;
   row.append(fill);
   return row;

@@ -14,7 +14,7 @@ from cnn2gnn.palette import FOR, MODELS
 
 
 def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
-    """Draw how graphs changed: purity, homophily, effective neighbours, accuracy by epoch."""
+    """Draw how graphs changed: purity, homophily, effective neighbours, accuracy by pass."""
     figure = Figure(figsize=(8.4, 2.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     styles = ("-", "--")
@@ -30,7 +30,7 @@ def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
                 name = f"{column.replace('_', ' ')}, {plain_name(timeline.name)}"
                 axes.plot(table.index, table[column], style, color=colour, marker=".", label=name)
     for axes in (left, middle, right):
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("pass of stage two")
         axes.legend()
     left.set_ylabel("share of weight, of edges")
     middle.set_ylabel("neighbours")
@@ -39,12 +39,12 @@ def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
 
 
 def evolution_figure(timelines: Sequence[Timeline], classes: Sequence[str]) -> Figure:
-    """Draw class mixing after the first and the last epoch that was saved, a row per run."""
+    """Draw class mixing after the first and the last pass that was saved, a row per run."""
     figure = Figure(figsize=(8.8, 3.8 * len(timelines)), layout="constrained")
     grid = figure.subplots(len(timelines), 2, squeeze=False)
     for timeline, row in zip(timelines, grid, strict=True):
-        for axes, epoch in zip(row, (timeline.epochs[0], timeline.epochs[-1]), strict=True):
-            title = f"{plain_name(timeline.name)}, after epoch {epoch}"
-            draw_class_matrix(axes, timeline.mixing[epoch], classes, NODE, NEIGHBOUR)
+        for axes, number in zip(row, (timeline.passes[0], timeline.passes[-1]), strict=True):
+            title = f"{plain_name(timeline.name)}, after pass {number}"
+            draw_class_matrix(axes, timeline.mixing[number], classes, NODE, NEIGHBOUR)
             axes.set_title(title)
     return figure

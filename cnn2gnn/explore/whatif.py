@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
-from cnn2gnn.explore.query import (
-    NOTHING,
-    Query,
-    WhatIf,
-    apply,
-    ask,
-    repeated,
-    rows_of,
-    switched_on,
-)
+from cnn2gnn.evaluation.nodes import Node, RunNodes
+from cnn2gnn.explore.query import NOTHING, Query, WhatIf, apply, ask, switched_on
+from cnn2gnn.models.graph_network import GraphNetwork
+from cnn2gnn.models.student import Student
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A prediction and where it comes from.
+    """A prediction and where it comes from: logits = base_logits + hidden + contributions.sum(0).
 
     Attributes:
         node: whose.
@@ -30,8 +23,11 @@ class Prediction:
         gate: trust in the neighbours, in [0, 1]; 0 without neighbours.
         neighbours: the k nodes, heaviest first; weights, distances: `(k,)`.
         on: bool `(k,)`; edges that are off or pruned have weight 0.
-        contributions: what each edge adds to each logit, `(k, C)`; in scope bank they sum to
-            logits − base_logits, in scope batch the correction is no sum over edges: None.
+        hidden: `(C,)`, what the neighbours change through layer 1, all together.
+        hidden_shares: `(k, C)`, how much of `hidden` is lost when the message of one neighbour is
+            left out. Layer 1 is not linear: they do not add up to `hidden`.
+        contributions: `(k, C)`, what each edge adds in layer 2, exactly: c·g_i·s_ij·r_j; zero in
+            scope batch, whose neighbours have no labels.
     """
 
     node: Node
@@ -42,7 +38,9 @@ class Prediction:
     weights: Tensor
     distances: Tensor | None
     on: Tensor
-    contributions: Tensor | None
+    hidden: Tensor
+    hidden_shares: Tensor
+    contributions: Tensor
 
     @property
     def probabilities(self) -> Tensor:
@@ -57,62 +55,72 @@ class Prediction:
 
 def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction:
     """Predict `node` with the graph changed as `change` says."""
-    query = ask(nodes, node, change)
+    query, network = ask(nodes, node, change), nodes.student.network
     on = switched_on(nodes, query, change)  # (k,)
-    keep = torch.ones_like(query.graph.neighbours, dtype=torch.bool)  # (B, k)
-    keep[0] = on
-    logits, gate = apply(nodes.student, query, keep)
+    out = apply(nodes.student, query, on[None])
+    assert out.gate is not None and out.hidden_logits is not None  # there are neighbours
     weights = query.graph.weights[0] * on  # (k,)
     weights = weights / weights.sum().clamp(min=1e-12)
-    contributions = None
-    if nodes.student.scope == "bank" and query.bank is not None:
-        residuals = query.bank.residuals[query.graph.neighbours[0]]  # (k, C)
-        # logits_i − base_i = Σ_j c·g_i·s_ij·r_j, term by term
-        contributions = nodes.student.evidence_scale * gate[0] * weights[:, None] * residuals
+    residuals = query.bank.residuals[query.graph.neighbours[0]]  # (k, C)
+    # logits_i − V h_i = Σ_j c·g_i·s_ij·r_j, term by term
+    contributions = network.evidence_scale * out.gate * weights[:, None] * residuals
+    shares = out.hidden_logits - _without_each_message(network, query, weights)  # (k, C)
     order = query.graph.weights[0].argsort(descending=True, stable=True)  # (k,)
     distances = query.graph.distances
     return Prediction(
         node=node,
-        logits=logits[0],
-        base_logits=query.base_logits[0],
-        gate=float(gate[0]),
+        logits=out.logits[0],
+        base_logits=out.base_logits[0],
+        gate=float(out.gate) * bool(weights.sum() > 0),
         neighbours=[nodes.node(int(row)) for row in query.rows[query.graph.neighbours[0][order]]],
         weights=weights[order],
         distances=None if distances is None else distances[0][order],
         on=on[order],
-        contributions=None if contributions is None else contributions[order],
+        hidden=(out.hidden_logits - out.base_logits)[0],
+        hidden_shares=shares[order],
+        contributions=contributions[order],
     )
 
 
-def without_each_edge(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Tensor:
-    """Logits `(k, C)` with one more edge removed in each row, in the order of `predict`.
+def _without_each_message(network: GraphNetwork, query: Query, weights: Tensor) -> Tensor:
+    """V h_i `(k, C)` of the query's one node, in each row without the message of one neighbour.
 
-    One forward pass over k copies of the query, not k passes.
+    The weights `(k,)` of the others stay as they are.
     """
+    k = len(weights)
+    copies = query.of(torch.zeros(k, dtype=torch.int64))
+    left_out = weights * ~torch.eye(k, dtype=torch.bool)  # (k, k)
+    graph = replace(copies.graph, weights=left_out)
+    out = network.apply_graph(copies.features, graph, query.bank)
+    assert out.hidden_logits is not None
+    return out.hidden_logits
+
+
+def without_each_edge(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Tensor:
+    """Logits `(k, C)` with one more edge removed in each row, in the order of `predict`."""
     query = ask(nodes, node, change)
     on = switched_on(nodes, query, change)  # (k,)
     order = query.graph.weights[0].argsort(descending=True, stable=True)
-    copies, size = len(on), len(query.features)
-    keep = torch.ones(copies, size, copies, dtype=torch.bool)
-    keep[:, 0] = on & ~torch.eye(copies, dtype=torch.bool)[order]  # (k, k)
-    logits, _ = apply(nodes.student, repeated(query, copies), keep.flatten(0, 1))
-    return logits[::size]  # row 0 of every copy
+    return _without_each(nodes.student, query, on[None])[0, order]
 
 
 def without_each_edge_of(nodes: RunNodes, indices: Tensor) -> Tensor:
     """Logits `(n, k, C)` of the test nodes `indices` `(n,)` with each of their edges removed."""
-    graph, k = nodes.graph, nodes.graph.neighbours.shape[1]
-    keep = ~torch.eye(k, dtype=torch.bool)  # (k, k)
+    whole = Query(nodes.features, nodes.graph, nodes.bank, torch.arange(len(nodes), nodes.rows))
+    k = nodes.graph.neighbours.shape[1]
     pieces = []
     for chunk in indices.split(max(1, 20_000 // k)):
-        copies = chunk.repeat_interleave(k)  # (c·k,)
-        query = Query(
-            nodes.features[TEST][copies],
-            nodes.base_logits[TEST][copies],
-            rows_of(graph, copies),
-            nodes.bank,
-            torch.empty(0),
-        )
-        logits, _ = apply(nodes.student, query, keep.repeat(len(chunk), 1))
-        pieces.append(logits.unflatten(0, (len(chunk), k)))
+        on = torch.ones(len(chunk), k, dtype=torch.bool)
+        pieces.append(_without_each(nodes.student, whole.of(chunk), on))
     return torch.cat(pieces)
+
+
+def _without_each(student: Student, query: Query, on: Tensor) -> Tensor:
+    """Logits `(B, k, C)` with one more edge removed each, of B nodes with the edges `on` `(B, k)`.
+
+    One forward pass over k copies of the query, not k passes.
+    """
+    count, k = on.shape
+    copies = torch.arange(count).repeat_interleave(k)  # (B·k,)
+    keep = on[copies] & ~torch.eye(k, dtype=torch.bool).repeat(count, 1)  # (B·k, k)
+    return apply(student, query.of(copies), keep).logits.unflatten(0, (count, k))

@@ -30,7 +30,8 @@ def accuracy(results: Sequence[Results]) -> Section:
         f"{images:,} test images, so that one image is {100 / images:.2f} points. "
         "inductive, every image alone against the bank of training images, is the protocol to "
         "deploy; batch are random test batches; no_graph is without neighbours. "
-        "sorted is an audit of the leak through the order of the images and never a result.",
+        "sorted is an audit of the leak through the order of the images and never a result."
+        + _twin(results[0]),
         (
             Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
             Exhibit(
@@ -82,6 +83,22 @@ def comparison(groups: Mapping[str, Sequence[Results]]) -> Section:
     )
 
 
+def _twin(result: Results) -> str:
+    """How the model without a graph was trained that the graph student is measured by."""
+    if not result.has_graph or "twin" not in result.metrics["baselines"]:
+        return ""
+    training = result.run.config.training
+    passes = (
+        f"it learned for as many passes of stage two ({training.graph_epochs}), without a graph."
+    )
+    if training.twin_kd_weight in (None, training.kd_weight):
+        return f" The twin has the same stem and hence the same features, and {passes}"
+    return (
+        f" The twin has the same kind of stem, distilled by itself (kd_weight "
+        f"{training.twin_kd_weight:g} instead of {training.kd_weight:g}), and {passes}"
+    )
+
+
 def _spread(results: Sequence[Results]) -> str:
     if len(results) > 1:
         return f"mean ± standard deviation over {len(results)} runs"
@@ -114,16 +131,18 @@ def _costs(result: Results) -> Exhibit:
 
 
 def training(results: Sequence[Results]) -> Section:
-    """How loss and validation accuracy came about."""
+    """How loss and validation accuracy came about, in both stages."""
     history = [row for result in results for row in result.run.history()]
     return Section(
         "Training",
-        "The loss of a student is not the cross-entropy that a model without a teacher has: curves "
-        "of different models compare in accuracy, not in loss.",
+        "Stage one distils stem and base branch. Stage two learns the graph and its layers, on "
+        "features that stand still. Each stage and model has a loss of its own: curves compare in "
+        "accuracy, not in loss.",
         (
             Exhibit(
                 "training_curves",
-                "Training loss and validation accuracy by epoch"
+                "Training loss and validation accuracy by epoch; right of the dotted line, of "
+                "stage two, where accuracy without neighbours is dashed"
                 + (", mean and one standard deviation." if len(results) > 1 else "."),
                 sources(results, "metrics.jsonl"),
                 figures.training_curves(history),

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
+from cnn2gnn.epochs import GRAPH
 from cnn2gnn.palette import AGAINST, INK, MODELS
 from cnn2gnn.report.tables import STAGES
 
@@ -23,7 +24,10 @@ PROTOCOLS = {"no_graph": "s", "batch": "^", "inductive": "o"}
 
 @styled
 def training_curves(history: list[dict[str, Any]]) -> Figure:
-    """Training loss and validation accuracy per epoch, one colour a stage.
+    """Training loss and validation accuracy per epoch, one colour a model.
+
+    Stage two, in which the graph is learned, follows stage one on the axis, right of a dotted line;
+    accuracy without neighbours is dashed there.
 
     Args:
         history: rows as of `Run.history()`, of one run or of several in one list.
@@ -33,24 +37,47 @@ def training_curves(history: list[dict[str, Any]]) -> Figure:
     """
     if not history:
         raise ValueError("history=[] has no epochs to draw")
-    rows = pd.DataFrame(history)
-    figure = new_figure(PAGE, 2.3)
+    rows = _one_after_the_other(pd.DataFrame(history))
+    figure = new_figure(PAGE, 2.4)
     loss, validation = figure.subplots(1, 2)
-    for stage, epochs in rows.groupby("stage", sort=False):
-        colour, name = MODELS.get(stage, INK), STAGES.get(stage, stage)
-        _line(loss, epochs, "loss", 1, color=colour, label=name)
-        _line(validation, epochs, "accuracy", 100, color=colour, label=name)
-        # alike in scope bank, whose graph joins after training
-        if stage == "student" and (epochs["base_accuracy"] != epochs["accuracy"]).any():
-            name = f"{name}, no_graph"
-            _line(validation, epochs, "base_accuracy", 100, color=colour, label=name, ls="--")
+    for model, both in rows.groupby("model", sort=False):
+        colour, name = MODELS.get(model, INK), STAGES.get(model, model)
+        for second, epochs in both.groupby("second"):
+            label = name if second == both["second"].min() else None
+            _line(loss, epochs, "loss", 1, color=colour, label=label)
+            _line(validation, epochs, "accuracy", 100, color=colour, label=label)
+            if second and (epochs["base_accuracy"] != epochs["accuracy"]).any():
+                _line(validation, epochs, "base_accuracy", 100, color=colour, ls="--")
+    starts = rows.loc[rows["second"], "before"].unique()
+    if any(line.get_linestyle() == "--" for line in validation.lines):
+        validation.plot([], [], color=INK, ls="--", label="without neighbours")
     loss.set_ylabel("training loss [nat]")
     validation.set_ylabel("validation accuracy [%]")
     for axes in (loss, validation):
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(
+            "epoch" + "; right of the dotted line, pass of stage two" * bool(len(starts))
+        )
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(*validation.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        for start in starts:
+            axes.axvline(start + 0.5, color=INK, linewidth=0.8, ls=":")
+    figure.legend(*validation.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
+
+
+def _one_after_the_other(rows: pd.DataFrame) -> pd.DataFrame:
+    """Tell a model from its stage, and count the epochs of stage two on after stage one.
+
+    Returns:
+        The rows with columns model; second, whether they are of stage two; and before, epochs of
+        stage one.
+    """
+    second = rows["stage"].str.endswith(GRAPH)
+    model = rows["stage"].str.removesuffix(GRAPH)
+    lengths = rows[~second].groupby(model[~second])["epoch"].max() + 1
+    # a twin that shares the student's stage one has none of its own
+    before = model.map(lengths).fillna(lengths.get("student", 0)).astype(int)
+    epoch = rows["epoch"] + before.where(second, 0)
+    return rows.assign(model=model, second=second, before=before, epoch=epoch)
 
 
 def _line(axes: Axes, rows: pd.DataFrame, column: str, unit: float, **look: Any) -> None:

@@ -40,7 +40,7 @@ def graph(results: Sequence[Results]) -> Section:
     places = coordinates.obtain_umap(first)
     return Section(
         "The learned graph",
-        "Every test image spreads one unit of weight over its k nearest images of the bank.",
+        "Every test image spreads one unit of weight over k images of the bank.",
         (
             Exhibit(
                 "graph",
@@ -71,8 +71,8 @@ def graph(results: Sequence[Results]) -> Section:
             ),
             Exhibit(
                 "umap",
-                f"UMAP of the node features of {results[0].name}: test images (large), bank "
-                "(small), and the heaviest edges, one an image.",
+                f"UMAP of {coordinates.described(first)}, of {results[0].name}: test images "
+                "(large), bank (small), and the heaviest edges, one an image.",
                 results[0].source(NODES_FILE, BANK_FILE, *coordinates.saved_files(first)),
                 graph_figures.umap_with_edges(places, first.graph, labels, bank_labels, names),
             ),

@@ -10,6 +10,7 @@ from cnn2gnn import manifest
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import Exhibit, Section, sources
 
+CHOICES = ("stem", "graph", "scope", "k", "epochs", "graph_epochs")  # the ones that are shown
 LONGEST = 40  # characters of a value; the csv has all of them
 
 
@@ -20,7 +21,7 @@ def origin(results: Sequence[Results]) -> Section:
             "run": r.name,
             "dataset": r.metrics["dataset"],
             "teacher": r.metrics["teacher"]["name"],
-            **{name: r.choices()[name] for name in ("stem", "graph", "scope", "k", "epochs")},
+            **{name: r.choices()[name] for name in CHOICES},
             "seed": r.seed,
             "source": r.source("metrics.json", "config.json"),
         }

@@ -138,7 +138,8 @@ def differences(measured: pd.DataFrame) -> pd.DataFrame:
             points = 100 * (by_run["student", "inductive"] - by_run[model, protocol])
             name = "graph student, no_graph" if model == "student" else STAGES[model]
             rows += [
-                {"run": run, "against": name, "points": value} for run, value in points.items()
+                {"run": run, "against": name, "points": value}
+                for run, value in points.dropna().items()  # a run may lack a baseline of the others
             ]
     sources = measured.groupby("run")["source"].first()
     table = pd.DataFrame(rows, columns=["run", "against", "points"])

@@ -80,8 +80,6 @@ def small_config(runs_dir: Path, **more: object) -> Config:
         "views": 1,
         "baselines": "",
         "eval_batch_size": 100,
-        "graph_epochs": 4,
-        "graph_batch_size": 100,
         "eval_repeats": 2,
     }
     return Config.from_parameters(parameters | more)

@@ -78,9 +78,9 @@ def suspicion(votes: Tensor, labels: Tensor) -> Tensor:
 def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Which labels confident learning takes for wrong, bool `(N,)`.
 
-    Northcutt, Jiang and Chuang, Confident Learning (JAIR 2021), their method `C_confusion` with
-    the thresholds of the confident joint: a node is off its diagonal where a class other than the
-    label is the most probable one of those that reach the mean confidence of their own members.
+    Off the diagonal of the confident joint (Northcutt, Jiang and Chuang, JAIR 2021): of the classes
+    that reach the mean confidence of their own members, another one than the label is the most
+    probable. As in the authors' cleanlab, a label that is the most probable class stays.
 
     Args:
         probabilities: out of sample, `(N, C)`; labels: as given, int64 `(N,)`.
@@ -90,7 +90,8 @@ def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
     own = probabilities.masked_fill(~members, 0).sum(0) / members.sum(0)  # (C,)
     confident = probabilities >= own.nan_to_num(torch.inf)  # (N, C)
     likely = probabilities.masked_fill(~confident, -1).argmax(1)  # (N,)
-    return confident.any(1) & (likely != labels)
+    other = (likely != labels) & (probabilities.argmax(1) != labels)
+    return confident.any(1) & other
 
 
 def detection(suspicion: Tensor, wrong: Tensor) -> pd.DataFrame:

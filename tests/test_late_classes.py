@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from cnn2gnn.evaluation.late_classes import (
     few,
     probabilities,
     set_apart,
+    trained_again,
 )
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import SparseGraph
@@ -47,12 +47,12 @@ KNOWN, ALL, TEST = (
 BRIGHT = ALL.images[ALL.labels == 2]
 
 
-def predictor(**config: object) -> Predictor:
+def predictor(classes: int = 2, **config: object) -> Predictor:
     torch.manual_seed(0)
     settings = StudentConfig(**{"stem": "linear", "k": 6, **config})  # type: ignore[arg-type]
-    student = Student(settings, channels=1, size=8, classes=2, mean=[0.4], std=[0.3]).eval()
+    student = Student(settings, channels=1, size=8, classes=classes, mean=[0.4], std=[0.3]).eval()
     bank = None if student.scope == "none" else student.bank(KNOWN.images, KNOWN.labels)
-    return Predictor(student, bank, CLASSES)
+    return Predictor(student, bank, CLASSES + ("bright", "white")[: classes - 2])
 
 
 def same(one: Bank, other: Bank) -> bool:
@@ -180,7 +180,9 @@ def test_what_cannot_be_added_or_removed_is_told() -> None:
 
 def test_classes_are_set_apart_and_none_is_lost() -> None:
     splits = Splits(ALL, TEST, TEST)
-    old, late = set_apart(splits, 1, seed=3)
+    apart = set_apart(splits, 1, seed=3)
+    old, late = apart.old, apart.late
+    assert apart.known == 3 and apart.whole.train.classes == late.train.classes
     assert late.train.classes[:3] == old.train.classes and len(late.train.classes) == 4
     for whole, mine, others in zip(splits, old, late, strict=True):
         assert len(mine) + len(others) == len(whole)
@@ -201,13 +203,13 @@ def test_few_are_so_many_of_each_class() -> None:
 
 
 def test_the_comparison_has_a_row_for_each_method() -> None:
-    student = predictor().student
-    late = Splits(*(part.subset((part.labels > 1).nonzero()[:, 0]) for part in (ALL, TEST, TEST)))
-    own = replace(TEST.subset((TEST.labels < 2).nonzero()[:, 0]), classes=CLASSES)
-    table = compare(student, Splits(KNOWN, own, own), late, [3, None], seed=0)
+    apart = set_apart(Splits(ALL, TEST, TEST), 2, seed=0)
+    table = compare(predictor().student, apart, [3, None], seed=0)
     assert table["method"].tolist() == ["student", *["graph", "class means"] * 2]
     assert table["images"].tolist() == ["0", "3", "3", "all", "all"]
     assert table["new"].tolist()[0] == 0 and (table["new"][1:] == 1).all()
+    again = trained_again(predictor(classes=4).student, apart)
+    assert again.columns.tolist() == table.columns.tolist()
 
 
 def test_accuracies_and_class_means_by_hand() -> None:

@@ -15,7 +15,9 @@ that it knows, by its own nodes alone: without a late node in sight its answer s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -87,35 +89,46 @@ def class_means(keys: Tensor, bank: Bank, classes: int) -> Tensor:
     return torch.cdist(keys, means).argmin(1)
 
 
-def set_apart(splits: Splits, late: int, seed: int) -> tuple[Splits, Splits]:
-    """Return the data of the classes that are there from the start, and of `late` random others.
+class Apart(NamedTuple):
+    """A data set whose last classes come late; all three parts number the classes alike.
 
-    Both name the classes in one order, the late ones behind; the first names no late one.
+    Attributes:
+        old: the classes that are there from the start, and none of the others' names.
+        late: the classes that come later, by all names.
+        whole: both, for who trains again.
+    """
+
+    old: Splits
+    late: Splits
+    whole: Splits
+
+    @property
+    def known(self) -> int:
+        """How many classes are there from the start: those below it."""
+        return len(self.old.train.classes)
+
+
+def set_apart(splits: Splits, late: int, seed: int) -> Apart:
+    """Let `late` random classes come late; they move behind the others.
 
     Args:
-        seed: of the draw of the late classes.
+        seed: of the draw.
 
     Raises:
         DataError: fewer than two classes would be left, or none be late.
     """
     count = len(splits.train.classes)
-    if not 1 <= late <= count - 2:
+    known = count - late
+    if late < 1 or known < 2:
         raise DataError(f"late={late} must be from 1 to {count - 2}: {count} classes, two remain")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     place = order.argsort()  # of each class in the new order
     names = tuple(splits.train.classes[i] for i in order)
-    parts: tuple[list[ImageSet], list[ImageSet]] = ([], [])
-    for images in splits:
-        labels = place[images.labels]
-        is_late = labels >= count - late
-        for found, those, named in zip(
-            parts, (~is_late, is_late), (names[: count - late], names), strict=True
-        ):
-            rows = those.nonzero()[:, 0]
-            found.append(
-                replace(images, images=images.images[rows], labels=labels[rows], classes=named)
-            )
-    return Splits(*parts[0]), Splits(*parts[1])
+    whole = [replace(part, labels=place[part.labels], classes=names) for part in splits]
+    old = [part.subset((part.labels < known).nonzero()[:, 0]) for part in whole]
+    rest = [part.subset((part.labels >= known).nonzero()[:, 0]) for part in whole]
+    named = [replace(part, classes=names[:known]) for part in old]
+    return Apart(Splits(*named), Splits(*rest), Splits(*whole))
 
 
 def few(images: ImageSet, per_class: int | None, seed: int) -> ImageSet:
@@ -135,28 +148,24 @@ def accuracies(predicted: Tensor, labels: Tensor, known: int) -> dict[str, float
     return {name: part.mean().item() for name, part in zip(COLUMNS, parts, strict=True)}
 
 
-def compare(
-    student: Student, old: Splits, late: Splits, sizes: list[int | None], seed: int
-) -> pd.DataFrame:
+def compare(student: Student, apart: Apart, sizes: Sequence[int | None], seed: int) -> pd.DataFrame:
     """Accuracies on the test images of all classes, with so many images a late class in the bank.
 
     Args:
-        student: trained on `old`; old, late: from `set_apart`.
+        student: trained on `apart.old`.
         sizes: images a late class, None for all; `seed`: which ones.
 
     Returns:
         One row a size and method: images (as text), method, and old, new and all in [0, 1].
     """
-    bank = student.bank(old.train.images, old.train.labels)
-    images = torch.cat([old.test.images, late.test.images])
-    nodes = no_graph(student, images)
-    labels = torch.cat([old.test.labels, late.test.labels]).to(nodes.logits.device)
-    classes, known = len(late.train.classes), len(old.train.classes)
+    bank = student.bank(apart.old.train.images, apart.old.train.labels)
+    nodes, known = no_graph(student, apart.whole.test.images), apart.known
+    keys, classes = student.network.keys(nodes.features), len(apart.whole.train.classes)
+    labels = apart.whole.test.labels.to(keys.device)
     alone = probabilities(student, nodes, bank, known).argmax(1)
     rows = [{"images": "0", "method": "student"} | accuracies(alone, labels, known)]
-    keys = student.network.keys(nodes.features)
     for size in sizes:
-        added = few(late.train, size, seed)
+        added = few(apart.late.train, size, seed)
         larger = bank.joined(student.bank_nodes(added.images, added.labels))
         said = {
             "graph": probabilities(student, nodes, larger, classes).argmax(1),
@@ -166,3 +175,13 @@ def compare(
             found = accuracies(predicted, labels, known)
             rows.append({"images": str(size or "all"), "method": method} | found)
     return pd.DataFrame(rows)
+
+
+def trained_again(student: Student, apart: Apart) -> pd.DataFrame:
+    """Return a row as those of `compare`, of a student that was trained on all classes."""
+    train, test = apart.whole.train, apart.whole.test
+    nodes = no_graph(student, test.images)
+    bank = None if student.scope == "none" else student.bank(train.images, train.labels)
+    predicted = inductive(student, nodes, bank).logits.argmax(1)
+    found = accuracies(predicted, test.labels.to(predicted.device), apart.known)
+    return pd.DataFrame([{"images": "all", "method": "trained again"} | found])

@@ -217,4 +217,4 @@ def test_accuracies_and_class_means_by_hand() -> None:
     assert found == {"old": 0.5, "new": 0.5, "all": 0.5}
     keys = torch.tensor([[0.0], [2.0], [9.0]])
     bank = Bank(keys, torch.tensor([0, 0, 1]), torch.ones(3, 1))
-    assert class_means(torch.tensor([[4.0], [6.0]]), bank, 2).tolist() == [0, 1]
+    assert class_means(torch.tensor([[4.0], [6.0]]), bank, 3).tolist() == [0, 1]

@@ -130,7 +130,7 @@ def corrections(
     banks = {"noisy": bank, "corrected": corrected, "all true": bank.relabelled(everywhere, true)}
     return {
         "precision": wrong[rows].float().mean().item(),
-        "recall": (flagged & wrong).sum().item() / int(wrong.sum()),
+        "recall": ((flagged & wrong).sum() / wrong.sum()).item(),
         "right before": (~wrong).float().mean().item(),
         "right after": (corrected.labels == true).float().mean().item(),
     } | {

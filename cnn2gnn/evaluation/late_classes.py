@@ -85,8 +85,9 @@ def class_means(keys: Tensor, bank: Bank, classes: int) -> Tensor:
     Mensink et al., Distance-Based Image Classification (TPAMI 2013).
     """
     onehot = F.one_hot(bank.labels, classes).float()  # (M, classes)
-    means = onehot.T @ bank.keys / onehot.sum(0)[:, None]  # (classes, d)
-    return torch.cdist(keys, means).argmin(1)
+    counts = onehot.sum(0)  # (classes,)
+    means = onehot.T @ bank.keys / counts.clamp(min=1)[:, None]  # (classes, d)
+    return torch.cdist(keys, means).masked_fill(counts == 0, torch.inf).argmin(1)
 
 
 class Apart(NamedTuple):

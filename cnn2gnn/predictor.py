@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnn2gnn.data.coerce import Images, as_images
+from cnn2gnn.evaluation.bank_changes import changeable, check_parts, names_with, shrunk
+from cnn2gnn.evaluation.late_classes import graph_of, probabilities
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
-from cnn2gnn.graph import GraphLearner
+from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.runs import Run, load_run
@@ -46,7 +48,7 @@ class Predictor:
 
     def __init__(self, student: Student, bank: Bank | None, classes: Sequence[str]) -> None:
         self.student, self.bank, self.classes = student.eval(), bank, tuple(classes)
-        self._check()
+        check_parts(self.student, bank, self.classes)
 
     @classmethod
     def load(
@@ -106,7 +108,57 @@ class Predictor:
 
     def predict_proba(self, images: Images) -> np.ndarray:
         """Return the probabilities of the classes, float32 `(N, C)`; rows sum to 1."""
-        return self._nodes(images).logits.float().softmax(1).cpu().numpy()
+        nodes = self._nodes(images)
+        if self.bank is None:
+            return nodes.logits.float().softmax(1).cpu().numpy()
+        found = probabilities(self.student, nodes, self.bank, len(self.classes))
+        return found.cpu().numpy()
+
+    def add(
+        self, images: Images, labels: str | Sequence[str], new: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Put labelled images into the bank; nothing is trained.
+
+        They may be of classes that the student was not trained on: see `evaluation.late_classes`.
+
+        Args:
+            labels: the name of each image's class, or one for all of them.
+            new: names of classes that come with these images, and join `classes`.
+
+        Returns:
+            Their nodes, int64 `(N,)`, which `remove` takes.
+
+        Raises:
+            DataError: an image is none that the student takes.
+            ValueError: a label is neither in `classes` nor in `new`, a new name has no image or is
+                not new, there is not one label an image, or the student finds no neighbours.
+        """
+        bank = changeable(self.student, self.bank)
+        pixels = self._pixels(images)
+        named = [labels] * len(pixels) if isinstance(labels, str) else [str(n) for n in labels]
+        if len(named) != len(pixels):
+            raise ValueError(f"labels: {len(named)} names for {len(pixels)} images")
+        classes = names_with(self.classes, named, tuple(new))
+        numbers = torch.tensor([classes.index(name) for name in named])
+        added = self.student.bank_nodes(pixels, numbers).to(self.device)
+        self.bank, self.classes = bank.joined(added), classes
+        return np.arange(len(bank), len(bank) + len(added))
+
+    def remove(self, rows: np.ndarray | Sequence[int]) -> None:
+        """Take nodes out of the bank; the later ones move up. Undoes `add` exactly.
+
+        A class that joined by `add` goes with its last node.
+
+        Args:
+            rows: integers `(n,)`, nodes as `neighbours` and `add` call them.
+
+        Raises:
+            ValueError: a node that is not there, or fewer than k + 2 of the classes that the
+                student was trained on would be left.
+        """
+        bank = changeable(self.student, self.bank)
+        given = torch.as_tensor(np.asarray(rows, dtype=np.int64), device=bank.labels.device)
+        self.bank, self.classes = shrunk(self.student, bank, self.classes, given)
 
     def neighbours(self, images: Images) -> pd.DataFrame:
         """Return why: the k bank nodes that each image looks at, one a line.
@@ -123,8 +175,7 @@ class Predictor:
 
         if self.bank is None:
             raise ValueError("this student has no graph (graph='none'): no image has neighbours")
-        graph = self._nodes(images).graph
-        assert graph is not None
+        graph = self._graph(self._nodes(images), self.bank)
         count, k = graph.neighbours.shape
         names = np.array([*self.classes, None], dtype=object)  # label −1, unlabelled, is the last
         distances = graph.weights.new_full((count, k), torch.nan)
@@ -142,7 +193,7 @@ class Predictor:
     def __repr__(self) -> str:
         shape, bank = self.student.shape, self.bank
         return (
-            f"Predictor({shape['classes']} classes, images of {shape['channels']}×{shape['size']}"
+            f"Predictor({len(self.classes)} classes, images of {shape['channels']}×{shape['size']}"
             f"×{shape['size']}, {'no bank' if bank is None else f'bank of {len(bank):,}'}, "
             f"{self.device})"
         )
@@ -155,9 +206,20 @@ class Predictor:
         return state
 
     def _nodes(self, images: Images) -> StudentOutput:
+        """The images without neighbours."""
+        return no_graph(self.student, self._pixels(images))
+
+    def _pixels(self, images: Images) -> Tensor:
         shape = self.student.shape
-        pixels = as_images(images, channels=shape["channels"], size=shape["size"])
-        return inductive(self.student, no_graph(self.student, pixels), self.bank)
+        return as_images(images, channels=shape["channels"], size=shape["size"])
+
+    def _graph(self, nodes: StudentOutput, bank: Bank) -> SparseGraph:
+        """The graph that decides: the student's own, or the balanced one of late classes."""
+        if len(self.classes) > self.student.shape["classes"]:
+            return graph_of(self.student, nodes, bank)
+        graph = inductive(self.student, nodes, bank).graph
+        assert graph is not None
+        return graph
 
     @classmethod
     def _restore(cls, path: Path, stem: Any, graph: Any) -> Predictor:
@@ -171,23 +233,3 @@ class Predictor:
         student = Student.restore(parts["student"], facts["student"], path, stem, graph)
         bank = Bank.restore(parts["bank"], path) if parts["bank"] else None
         return cls(student, bank, facts["classes"])
-
-    def _check(self) -> None:
-        student, bank, known = self.student, self.bank, self.student.shape["classes"]
-        if len(self.classes) != known:
-            raise ValueError(f"classes: {len(self.classes)} names for a student of {known} classes")
-        if (bank is None) != (student.scope == "none"):
-            raise ValueError(
-                "bank: a student without graph takes none"
-                if bank is not None
-                else f"bank: a student of scope {student.scope!r} needs the one it was trained with"
-            )
-        if bank is None:
-            return
-        width = student.network.keys_width
-        found, needed = (bank.keys.shape[1], bank.probabilities.shape[1]), (width, known)
-        if found != needed:
-            raise ValueError(
-                f"bank: (keys, classes) are {found}, the student's {needed}: they do not belong "
-                "together"
-            )

@@ -134,7 +134,7 @@ def test_what_may_differ_is_told_in_one_line(
     finished: tuple[Run, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     run, _ = finished
-    assert list(run.manifest["stages"]) == ["student", "evaluation"]
+    assert list(run.manifest["stages"]) == ["student", "student-graph", "evaluation"]
     path = run.folder / manifest.FILE
     content = json.loads(path.read_text())
     content["hardware"]["world_size"] = 2
@@ -230,7 +230,9 @@ def test_a_report_shows_what_differs_and_where_it_was_measured(
     assert isinstance(table, pd.DataFrame)
     assert table.loc["seed"].tolist() == ["0", "1"]
     assert table.loc["commit", "y"] == "0123456789ab" != table.loc["commit", "x"]
-    assert re.fullmatch(r"1\.0\.0 \(student\), 2\.\S+ \(evaluation\)", table.loc["torch", "y"])
+    assert re.fullmatch(
+        r"1\.0\.0 \(student\), 2\.\S+ \(student-graph, .*evaluation\)", table.loc["torch", "y"]
+    )
     assert not {"k", "run", "precision", "train images"} & {*table.index}
     assert set(exhibit.every_number["source"]) == {f"runs/{name}/config.json" for name in "xy"}
     assert differing(results[:1]) == []

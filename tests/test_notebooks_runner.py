@@ -27,12 +27,18 @@ USES = {
     "02_distill": {*Config().parameters()},
     "03_explore": {"run", "runs_dir"},
     "04_report": {"run", "runs_dir"},
+    "05_without_retraining": {
+        *(field.name for field in fields(DataConfig)),
+        *("stem", "k", "epochs", "batch_size", "learning_rate"),
+        *("run", "runs_dir", "seed", "device", "precision"),
+    },
 }
 OWN: dict[str, set[str]] = {
     "01_teacher": set(),
     "02_distill": set(),
     "03_explore": {"compare"},
     "04_report": {"runs", "reports_dir"},
+    "05_without_retraining": {"late", "images_per_class", "noise", "seeds"},
 }
 
 

@@ -81,7 +81,9 @@ def test_a_run_takes_objects_and_asks_for_them_again(tmp_path: Path) -> None:
     assert run.metrics()["teacher"]["name"] == "Sequential"
 
     closed = load_run(run.folder)
-    with pytest.raises(ValueError, match=r"'mine' was made with stem of your own \(RowsStem \w+\)"):
+    with pytest.raises(
+        ValueError, match=r"'mine' was made with graph of your own \(Equal\w+ \w+\)"
+    ):
         closed.load_student()
     with pytest.raises(ValueError, match="made with data of your own"):
         closed.load_splits()
@@ -130,7 +132,9 @@ def test_names_registered_outside_the_package_are_parameters(
             registry.register(name, thing)
     run = distil(**small(tmp_path, graph="equal", stem="rows", loss="squared", baselines=""))
     student = load_run(run.folder).load_student()
-    assert isinstance(student.stem, RowsStem) and isinstance(student.learner, EqualNeighbours)
+    assert isinstance(student.stem, RowsStem) and isinstance(
+        student.network.learner, EqualNeighbours
+    )
     assert (run.load_nodes()["weights"] == 0.2).all()
 
 

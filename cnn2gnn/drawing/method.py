@@ -9,12 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnn2gnn.distillation.losses import response_kd
 from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.style import COLUMN, new_figure, styled
 from cnn2gnn.graph import adaptive_weights, effective_neighbours
 from cnn2gnn.graph.learners import chosen_distances
 from cnn2gnn.palette import AGAINST, FOR, INK, RESCUED
+from cnn2gnn.registry import LOSSES
 
 _LINES = ("-", "--", ":")
 _COLOURS = (FOR, AGAINST, RESCUED)
@@ -107,12 +107,12 @@ def loss_over_sureness(
         teacher_logits: `(N, C)`; labels: `(N,)`.
         temperature: T; weights: values of λ.
     """
-    scales = torch.linspace(0, 3, 61)
+    loss, scales = LOSSES["kd"], torch.linspace(0, 3, 61)
     figure = new_figure(COLUMN, 2.2)
     axes = figure.add_subplot()
     for weight, line, colour in zip(weights, _LINES, _COLOURS, strict=False):
         losses = [
-            response_kd(
+            loss(
                 a * teacher_logits, teacher_logits, labels, temperature=temperature, weight=weight
             ).item()
             for a in scales

@@ -20,7 +20,8 @@ class Bank:
 
     Attributes:
         keys: u_j, `(M, d)`; distances are taken between keys.
-        labels: y_j, `(M,)` int64; −1 for an unlabelled node.
+        labels: y_j, `(M,)` int64; −1 for an unlabelled node. C and above are late classes, which
+            came after the student's training (`evaluation.late_classes`).
         probabilities: softmax(base_j), `(M, C)`: what the student says of a node by itself.
         pixels: raw pixels `(M, p)` in [0, 1], for a graph that is fixed in pixel space.
     """
@@ -50,6 +51,33 @@ class Bank:
     def joined(self, other: Bank) -> Bank:
         """Return the nodes of both, those of `other` behind."""
         return Bank(**{name: torch.cat([t, getattr(other, name)]) for name, t in self._held()})
+
+    def without(self, rows: Tensor) -> Bank:
+        """Return the bank without the nodes `rows`, int64 `(m,)`.
+
+        Raises:
+            ValueError: a row that the bank does not have.
+        """
+        self._check_rows(rows)
+        kept = torch.ones(len(self), dtype=torch.bool, device=self.labels.device)
+        kept[rows] = False
+        return self.subset(kept)
+
+    def relabelled(self, rows: Tensor, labels: Tensor) -> Bank:
+        """Return the bank with new labels `(m,)` at `rows`, int64 `(m,)`; residuals follow.
+
+        Raises:
+            ValueError: a row that the bank does not have.
+        """
+        self._check_rows(rows)
+        changed = self.labels.clone()
+        changed[rows] = labels
+        return replace(self, labels=changed)
+
+    @property
+    def trained(self) -> Tensor:
+        """Which nodes the student's training knew the class of, bool `(M,)`, or that have none."""
+        return self.labels < self.probabilities.shape[1]
 
     def subset(self, rows: Tensor) -> Bank:
         """Return some of the nodes, `rows` int64 `(m,)` or bool `(M,)`."""
@@ -98,6 +126,11 @@ class Bank:
     def compact(self) -> Bank:
         """Return the bank as it comes back from its file: what is measured is what is used."""
         return self.restore(self.tensors, "bank")
+
+    def _check_rows(self, rows: Tensor) -> None:
+        wrong = rows[(rows < 0) | (rows >= len(self))]
+        if len(wrong):
+            raise ValueError(f"rows: {int(wrong[0])} is no node, allowed are 0 to {len(self) - 1}")
 
     def _held(self) -> list[tuple[str, Any]]:
         held = ((item.name, getattr(self, item.name)) for item in fields(self))

@@ -110,6 +110,11 @@ class Student(nn.Module):
             raise ValueError(
                 f"a bank needs at least k + 2 = {learner.k + 2} images, not {len(images)}"
             )
+        return self.bank_nodes(images, labels)
+
+    @torch.no_grad()
+    def bank_nodes(self, images: Tensor, labels: Tensor) -> Bank:
+        """Return images `(m, C, H, W)` with labels `(m,)` as nodes to join a bank, however few."""
         features = self.features(images)  # (M, d)
         pixels = self.pixels(images.to(features.device))
         return self.network.bank(features, labels.to(features.device), pixels).compact()

@@ -21,8 +21,7 @@ from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.evaluation.protocols import inductive
 from cnn2gnn.explore import Explorer
-from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.models.student import Student
 from cnn2gnn.runs import Run
 
 LIMIT_SECONDS = 0.3
@@ -48,19 +47,29 @@ def random_nodes(test: int, bank: int, classes: int, folder: str) -> RunNodes:
         run.config.student, channels=3, size=32, classes=classes, mean=[0.5] * 3, std=[0.25] * 3
     )
     student = student.eval().requires_grad_(False)
-    centres = 0.5 * torch.randn(classes, 128, generator=generator)
+    network, d = student.network, student.network.layer1.in_features
+    centres = 0.5 * torch.randn(classes, d, generator=generator)
     features = {
-        part: centres[split.labels] + torch.randn(len(split), 128, generator=generator)
+        part: centres[split.labels] + torch.randn(len(split), d, generator=generator)
         for part, split in ((TEST, splits.test), (BANK, splits.train))
     }
-    own = {part: student.base(values) for part, values in features.items()}
-    kept = Bank.build(features[BANK], splits.train.labels, own[BANK])
-    out = inductive(student, StudentOutput(own[TEST], own[TEST], None, features[TEST], None), kept)
+    network.start_keys(features[BANK])
+    kept = network.bank(features[BANK], splits.train.labels)
+    out = inductive(student, network(features[TEST]), kept)
     assert out.graph is not None and out.gate is not None
-    labels = {TEST: splits.test.labels, BANK: splits.train.labels}
-    teacher = torch.randn(test, classes, generator=generator)
     return RunNodes(
-        run, student, kept, splits, labels, features, own, out.logits, out.gate, out.graph, teacher
+        run=run,
+        student=student,
+        bank=kept,
+        splits=splits,
+        labels={TEST: splits.test.labels, BANK: splits.train.labels},
+        keys={part: network.keys(values) for part, values in features.items()},
+        base_logits={part: network.base(values) for part, values in features.items()},
+        features=features[TEST],
+        logits=out.logits,
+        gate=out.gate,
+        graph=out.graph,
+        teacher_logits=torch.randn(test, classes, generator=generator),
     )
 
 

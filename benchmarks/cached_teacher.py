@@ -29,7 +29,8 @@ from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import fit
 from cnn2gnn.distillation.losses import response_kd
 from cnn2gnn.distillation.processes import make_fabric
-from cnn2gnn.distillation.session import StudentTask, recipe
+from cnn2gnn.distillation.student_task import StudentTask
+from cnn2gnn.distillation.students import distillation_recipe
 from cnn2gnn.distillation.teacher import new_teacher
 from cnn2gnn.models.student import Student
 
@@ -70,7 +71,7 @@ def train_epoch(cache: TeacherCache, splits: Splits, fabric: Fabric) -> None:
     )
     task = StudentTask(student, splits, cache, CONFIG, response_kd, fabric.device)
     with tempfile.TemporaryDirectory() as folder:
-        fit(task, recipe(CONFIG), fabric, Path(folder), lambda row: None)
+        fit(task, distillation_recipe(CONFIG), fabric, Path(folder), lambda row: None)
 
 
 def report(cached: list[Seconds], online: list[Seconds], building: Seconds, clock: str) -> float:

@@ -159,10 +159,12 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
         mine = {name: value for name, value in given.items() if name in allowed[path]}
         start, output = time.perf_counter(), reports / path.name
         try:
-            notebooks.execute(path, mine, output, progress=sys.stderr.isatty())
+            executed = notebooks.execute(path, mine, output, progress=sys.stderr.isatty())
         except notebooks.NotebookError as error:
             return _complain(f"{error} (all of it: {output})", 2 if error.bad_input else 1)
         print(f"{output}: {time.perf_counter() - start:.0f} s", flush=True)
+        for text in notebooks.results(executed):
+            print(f"\n{text}\n", flush=True)
     return 0
 
 

@@ -135,6 +135,14 @@ def execute(
     return executed
 
 
+def results(executed: NotebookNode) -> list[str]:
+    """Return what the cells tagged `result` put out, as text: what a reader of the console wants."""
+    cells = [cell for cell in executed.cells if "result" in cell.metadata.get("tags", ())]
+    outputs = [output for cell in cells for output in cell.outputs]
+    texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in outputs]
+    return [text.rstrip() for text in texts if text]
+
+
 def _literal(path: Path) -> str:
     """The path for papermill, which formats the ones it is given: braces stand for themselves."""
     return str(path).replace("{", "{{").replace("}", "}}")

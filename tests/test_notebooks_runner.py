@@ -76,6 +76,15 @@ def test_widgets_without_errors_pass(tmp_path):
     assert notebooks.hidden_errors(notebooks.execute(notebook)) == []
 
 
+def test_what_tagged_cells_put_out_is_for_the_console(tmp_path):
+    notebook = write(tmp_path / "n.ipynb", "print('aside')", "print('table')", "{'gain': 3}")
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells[2:]:
+        cell.metadata["tags"] = ["result"]
+    nbformat.write(content, notebook)
+    assert notebooks.results(notebooks.execute(notebook)) == ["table", "{'gain': 3}"]
+
+
 def test_parameters_arrive_with_their_types_and_the_rest_keep_their_defaults(tmp_path):
     names = "epochs: int = 3\nrate: float = 0.1\nname: str = 'a'\nk: int = 5"
     check = "assert (epochs, rate, name, k) == (7, 0.25, 'b', 5), (epochs, rate, name, k)"

@@ -136,7 +136,7 @@ def execute(
 
 
 def results(executed: NotebookNode) -> list[str]:
-    """Return what the cells tagged `result` put out, as text: what a reader of the console wants."""
+    """Return what the cells tagged `result` put out, as text, for readers of the console."""
     cells = [cell for cell in executed.cells if "result" in cell.metadata.get("tags", ())]
     outputs = [output for cell in cells for output in cell.outputs]
     texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in outputs]

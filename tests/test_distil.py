@@ -118,6 +118,14 @@ def test_another_lambda_of_the_baseline_is_trained_for_itself(folder: Path) -> N
     assert not torch.equal(baseline["stem.norm.bias"], student["stem.norm.bias"])
 
 
+@pytest.mark.parametrize("scope", ["bank", "batch"])
+def test_mixed_precision_goes_through_both_stages(folder: Path, scope: str) -> None:
+    config = tiny(folder, run=f"mixed-{scope}", scope=scope, precision="bf16-mixed", epochs=2)
+    run = distil(config)
+    assert run.metrics()["student"]["accuracy"]["inductive"] > 0.2
+    assert [row["stage"] for row in run.history()][-1] == "student-graph"
+
+
 def test_scope_batch_and_averaged_weights(folder: Path) -> None:
     run = distil(tiny(folder, run="batch", scope="batch", ema=0.9))
     accuracy = run.metrics()["student"]["accuracy"]

@@ -160,3 +160,10 @@ def test_a_direction_without_variance_is_not_blown_up() -> None:
     network = make()
     network.start_keys(features)
     assert (network.keys(features) - network.keys(features).mean(0)).abs().max() < 10
+
+
+def test_keys_keep_their_precision_under_autocast() -> None:
+    network = make()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        there = network.keys(X)
+    assert torch.equal(there, network.keys(X))

@@ -70,9 +70,9 @@ def probabilities(student: Student, nodes: StudentOutput, bank: Bank, classes: i
     Args:
         bank: its labels lie below `classes`; those that the student was not trained on are late.
     """
+    if student.shape["classes"] == classes:  # no late node: the bank is taken as it is
+        return inductive(student, nodes, bank).logits.float().softmax(1)
     known = inductive(student, nodes, bank.subset(bank.trained)).logits.float().softmax(1)
-    if known.shape[1] == classes:
-        return known
     graph = graph_of(student, nodes, bank)
     onehot = F.one_hot(bank.labels.clamp(min=0), classes).float()  # (M, classes)
     late = graph.aggregate(onehot)[:, known.shape[1] :]  # v of the late classes, (N, late)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Fabric rebuilds what it hands to a network in mixed precision
 class Bank:
     """M nodes that a query finds its neighbours among.
 

@@ -109,8 +109,12 @@ class GraphNetwork(nn.Module):
         return self.layer2(self._hidden(self.layer1(x)))
 
     def keys(self, x: Tensor) -> Tensor:
-        """u_i = P x_i, `(B, d)` to `(B, 128)`."""
-        return self.project(x)
+        """u_i = P x_i, `(B, d)` to `(B, 128)`, in full precision whatever autocast says.
+
+        Neighbours differ little in their distances: half precision would swap them.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return self.project(x.to(self.project.weight.dtype))
 
     def bank(self, x: Tensor, labels: Tensor, pixels: Tensor | None = None) -> Bank:
         """Return nodes `(M, d)` as a bank; labels `(M,)`, −1 for an unlabelled one."""

@@ -95,3 +95,16 @@ def test_the_twin_meets_nobody(tmp_path: Path) -> None:
     task, _, _ = make(tmp_path, graph="none")
     (_, bank, exclude, _), out = met(task, torch.arange(30), 0)
     assert bank is None and exclude is None and out.graph is None
+
+
+def test_a_step_has_the_same_bits_on_every_run(tmp_path: Path) -> None:
+    task, _, _ = make(tmp_path, k=20)
+    task.module.eval()  # no dropout
+
+    def gradient() -> Tensor:
+        task.module.zero_grad()
+        task.loss(task.module, torch.arange(200), 0).backward()
+        return task.module.project.weight.grad.clone()
+
+    first = gradient()
+    assert all(torch.equal(first, gradient()) for _ in range(10))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
@@ -212,7 +213,8 @@ def chosen_distances(
         dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
         queries, keys = queries.to(dtype), keys.to(dtype)
         # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
-        differences = queries.unsqueeze(1) - keys[neighbours]  # (N, k, d)
+        # embedding, not keys[neighbours]: its gradient sums in the same order on any run
+        differences = queries.unsqueeze(1) - F.embedding(neighbours, keys)  # (N, k, d)
         distances = differences.square().sum(2)  # (N, k)
     # The search ranked by ‖x‖² − 2 q·x, whose rounding may swap neighbours that nearly tie.
     distances, order = distances.sort(dim=1, stable=True)

@@ -175,7 +175,8 @@ class GraphNetwork(nn.Module):
         """Σ_j s_ij T(u_i − u_j), `(B, h)`: what lies between a node and its neighbours."""
         first = self.difference
         # the first layer of T is linear: T₁(u_i − u_j) = T₁ u_i − T₁ u_j
-        there = F.linear(bank.keys[graph.neighbours], first.weight)  # (B, k, t)
+        # embedding, not keys[neighbours]: its gradient sums in the same order on any run
+        there = F.linear(F.embedding(graph.neighbours, bank.keys), first.weight)  # (B, k, t)
         hidden = torch.relu(first(u)[:, None] - there)  # (B, k, t)
         mean = (graph.weights[:, :, None] * hidden).sum(1)  # (B, t)
         return self.difference_message(mean)

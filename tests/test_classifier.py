@@ -28,9 +28,15 @@ IMAGES = np.rint(DIGITS.images * (255 / 16)).astype(np.uint8)[:120]  # (120, 8, 
 LABELS = np.array([f"digit {label % 3}" for label in DIGITS.target[:120]])
 
 
-# None is expected to fail. What it feeds are feature vectors, never images; its array API checks
-# skip themselves unless SciPy's dispatch is switched on, which a model in torch does not serve.
-@parametrize_with_checks([Cnn2GnnClassifier(**QUICK)])
+ROUNDED = {
+    "check_methods_sample_order_invariance": "asks for 1e-9, and float32 rounds at 1e-8: a matrix "
+    "product over several threads sums a row by its place among the others"
+}
+
+
+# What it feeds are feature vectors, never images; its array API checks skip themselves unless
+# SciPy's dispatch is switched on, which a model in torch does not serve.
+@parametrize_with_checks([Cnn2GnnClassifier(**QUICK)], expected_failed_checks=lambda _: ROUNDED)
 def test_scikit_learns_check(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)
 

@@ -89,27 +89,29 @@ def test_without_a_graph_all_protocols_agree() -> None:
 
 
 def test_the_audit_sees_a_leak_through_the_order() -> None:
-    """Batches sorted by class put each image beside its class: a batch student gains from it."""
-    torch.manual_seed(0)
-    labels = torch.arange(4).repeat(60)
-    patterns = torch.randint(0, 256, (4, 1, 8, 8), generator=GENERATOR).float()
-    noise = torch.randn(240, 1, 8, 8, generator=GENERATOR) * 200
-    pixels = (patterns[labels] * 0.3 + noise + 60).clamp(0, 255).to(torch.uint8)
+    """Batches sorted by class put each image beside its class: who believes neighbours gains."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat(40)
+    patterns = torch.randint(0, 256, (4, 1, 8, 8), generator=generator).float()
+
+    def drawn() -> torch.Tensor:
+        noise = torch.randn(160, 1, 8, 8, generator=generator) * 200
+        return (patterns[labels] * 0.3 + noise + 60).clamp(0, 255).to(torch.uint8)
+
     student = make(scope="batch", stem="linear")
     optimizer = torch.optim.Adam(student.parameters(), 3e-3)
-    itself = torch.arange(160)
     for _ in range(60):
-        features = student.train().embed(pixels[:160])
-        out = student.network(features, student.network.among(features), itself)
-        loss = F.cross_entropy(out.logits, labels[:160])
+        loss = F.cross_entropy(student.train()(drawn()).logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    student.eval()
-    test = ImageSet(pixels[160:], labels[160:], CLASSES, "patterns")
-    bank = student.bank(pixels[:160], labels[:160])
+    network = student.eval().network
+    with torch.no_grad():  # a neighbour's class moves h to where V reads that class
+        network.difference_message.weight.zero_()
+        network.label_message.weight.copy_(30 * network.layer2.weight.T)
+    test, bank = ImageSet(drawn(), labels, CLASSES, "patterns"), student.bank(drawn(), labels)
     figures, _ = evaluate(student, test, bank, batch_size=20, repeats=5, seed=0)
-    assert figures["sorted"] > figures["batch"]["mean"]
+    assert figures["sorted"] > figures["batch"]["mean"] + 0.03
 
 
 def test_calibration_error_against_the_definition() -> None:

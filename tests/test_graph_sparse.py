@@ -197,3 +197,17 @@ def test_shapes_that_do_not_fit_are_refused():
         SparseGraph(neighbours, torch.ones(3, 2), torch.ones(3))
     with pytest.raises(ValueError, match="neighbours must be int64"):
         SparseGraph(neighbours.int(), torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("with_distances", [True, False])
+def test_stacked_rows_are_those_of_one_graph(with_distances: bool) -> None:
+    neighbours, weights = torch.randint(0, 9, (7, 3)), torch.rand(7, 3)
+    distances = torch.rand(7, 3) if with_distances else None
+
+    def rows(part: slice) -> SparseGraph:
+        some = None if distances is None else distances[part]
+        return SparseGraph(neighbours[part], weights[part], some, sources=9)
+
+    whole = SparseGraph.stacked([rows(slice(0, 4)), rows(slice(4, 5)), rows(slice(5, 7))])
+    assert torch.equal(whole.dense(), rows(slice(None)).dense()) and len(whole) == 7
+    assert (whole.distances is None) if distances is None else whole.distances.equal(distances)

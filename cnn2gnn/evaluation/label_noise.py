@@ -20,7 +20,6 @@ from cnn2gnn.models.student import Student
 
 SHARES = (0.01, 0.05, 0.1)  # of the nodes, the most suspect first
 _CHUNK = 1000  # nodes at once; it bounds memory and changes no edge
-_EDGES = ("neighbours", "weights")
 
 
 def flipped(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
@@ -55,9 +54,8 @@ def leave_one_out(student: Student, bank: Bank) -> SparseGraph:
         raise ValueError("this student has no graph (graph='none'): no node has neighbours")
     places = bank.keys if bank.pixels is None else bank.pixels  # (M, d)
     rows = torch.arange(len(bank), device=places.device)
-    parts = [learner(places[chunk], places, chunk) for chunk in rows.split(_CHUNK)]
-    neighbours, weights = (torch.cat([getattr(p, n) for p in parts]) for n in _EDGES)
-    return SparseGraph(neighbours, weights, sources=len(bank))
+    chunks = rows.split(_CHUNK)
+    return SparseGraph.stacked([learner(places[chunk], places, chunk) for chunk in chunks])
 
 
 def votes(graph: SparseGraph, labels: Tensor, classes: int) -> Tensor:

@@ -58,9 +58,7 @@ def graph_of(student: Student, nodes: StudentOutput, bank: Bank) -> SparseGraph:
     for rows in torch.arange(len(nodes.features), device=nodes.features.device).split(_CHUNK):
         pixels = None if nodes.pixels is None else nodes.pixels[rows]
         parts.append(student.network.find_graph(nodes.features[rows], bank, pixels=pixels))
-    held = {"neighbours", "weights"} | ({"distances"} if parts[0].distances is not None else set())
-    columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in held}
-    return balanced(SparseGraph(**columns, sources=len(bank)), bank.labels)
+    return balanced(SparseGraph.stacked(parts), bank.labels)
 
 
 @torch.no_grad()

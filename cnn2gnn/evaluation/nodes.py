@@ -179,10 +179,8 @@ class RunNodes:
         learner = self.student.network.learner
         assert learner is not None  # `load` refused a run without graph
         places = self.bank.keys if self.bank.pixels is None else self.bank.pixels  # (M, …)
-        pieces = [learner(places[chunk], places, chunk) for chunk in indices.split(1000)]
-        names = ["neighbours", "weights"] + ["distances"] * (pieces[0].distances is not None)
-        whole = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in names}
-        return SparseGraph(**whole, sources=len(self.bank))
+        chunks = indices.split(1000)
+        return SparseGraph.stacked([learner(places[chunk], places, chunk) for chunk in chunks])
 
     def together(self, values: dict[str, Tensor]) -> Tensor:
         """One tensor over all rows, `(N + M, …)`."""

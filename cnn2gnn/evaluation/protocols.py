@@ -151,13 +151,6 @@ def _joined(parts: list[StudentOutput]) -> StudentOutput:
     def column(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
 
-    graphs = [part.graph for part in parts if part.graph is not None]
-    distances = [graph.distances for graph in graphs if graph.distances is not None]
-    graph = SparseGraph(
-        torch.cat([graph.neighbours for graph in graphs]),
-        torch.cat([graph.weights for graph in graphs]),
-        torch.cat(distances) if distances else None,
-        sources=graphs[0].sources,
-    )
+    graph = SparseGraph.stacked([part.graph for part in parts if part.graph is not None])
     names = ("logits", "base_logits", "gate", "features")
     return StudentOutput(**{name: column(name) for name in names}, graph=graph)

@@ -80,6 +80,16 @@ class SparseGraph:
         weights, values = self.weights.to(dtype), values.to(dtype)
         return F.embedding_bag(self.neighbours, values, per_sample_weights=weights, mode="sum")
 
+    @classmethod
+    def stacked(cls, parts: Sequence[SparseGraph]) -> SparseGraph:
+        """Put the rows of several graphs against the same sources below each other."""
+
+        def column(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts])
+
+        distances = None if parts[0].distances is None else column("distances")
+        return cls(column("neighbours"), column("weights"), distances, parts[0].sources)
+
     def detach(self) -> SparseGraph:
         """The same graph without gradient."""
         return self._map(Tensor.detach)

@@ -47,6 +47,15 @@ examples:
   cnn2gnn compare grid.toml
       GRID.toml: name = value, or name = [value, value]; [[variant]] tables hold what goes together
 """
+SWEEP_EXAMPLES = """\
+Optuna looks for values that do well on the validation images. Processes and machines that are given
+the same name and storage work on one study; `optuna-dashboard STORAGE` opens it.
+
+examples:
+  cnn2gnn sweep sparsity --search k --trials 12
+  cnn2gnn sweep recipe --search learning_rate kd_weight=0.3:0.9 loss=kd,dist --epochs 5 --jobs 2
+  cnn2gnn sweep big --search k graph --storage postgresql://host/studies --trials 100
+"""
 NOTEBOOKS_EXAMPLES = """\
 What lies in the folder already is kept, and said so where it differs.
 """
@@ -72,7 +81,7 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     """Return the parser of the command line.
 
     Args:
-        commands: the functions `run`, `data`, `report`, `compare`, `notebooks`, `lab` by name;
+        commands: the functions `run`, `data`, `report`, `compare`, `sweep` … by their names;
             their docstrings are the help, and the chosen one is `options.command`.
     """
     parser = Parser(
@@ -122,21 +131,33 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     )  # fmt: skip
     comparing.add_argument("grid", metavar="NAME", help="what it is called, or a file of its grid")
     comparing.add_argument(
-        "--jobs", type=int, default=1, help="runs at a time; they share the threads (default: 1)"
-    )
-    comparing.add_argument(
         "--dry-run", action="store_true", help="say what would run, and how long; run nothing"
     )
-    comparing.add_argument(
-        "--import",
-        dest="modules",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import this first: it registers losses, learners … of your own",
-    )
+    _add_processes(comparing)
     for group in get_type_hints(Config).values():
         _add_options(comparing, group, without=("run",), several=True)
+
+    sweeping = command(
+        "sweep", "NAME --search PARAMETER[=VALUES] ... [--trials N] [--PARAMETER VALUE ...]",
+        SWEEP_EXAMPLES,
+    )  # fmt: skip
+    sweeping.add_argument("name", metavar="NAME", help="of the study")
+    sweeping.add_argument(
+        "--search",
+        nargs="+",
+        required=True,
+        metavar="PARAMETER[=VALUES]",
+        help="what is searched: k, or k=5:40 between two numbers, or loss=kd,dist",
+    )
+    sweeping.add_argument("--trials", type=int, default=20, help="in all (default: 20)")
+    sweeping.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of a database, or journal:PATH where a file system has no locks (default: SQLite)",
+    )
+    _add_processes(sweeping)
+    for group in get_type_hints(Config).values():
+        _add_options(sweeping, group, without=("run",))
 
     writing = command("notebooks", "FOLDER", NOTEBOOKS_EXAMPLES)
     writing.add_argument("folder", metavar="FOLDER", help="where they are written")
@@ -150,6 +171,21 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         help="where they lie, or are written (default: %(default)s)",
     )
     return parser
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add how many processes work, and what they import first."""
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time; they share the threads (default: 1)"
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import this first: it registers losses, learners … of your own",
+    )
 
 
 def _add_options(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from cnn2gnn.compare import results
 from cnn2gnn.compare.estimate import Seconds
-from cnn2gnn.compare.execution import Workers
+from cnn2gnn.compare.execution import Workers, import_modules
 from cnn2gnn.compare.grid import Cell, Grid
 from cnn2gnn.compare.sections import accuracy_table, sections
 from cnn2gnn.files import replacing
@@ -44,11 +43,7 @@ class Comparison:
     failed: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for module in self.modules:
-            try:
-                importlib.import_module(module)
-            except ImportError as error:
-                raise ConfigError(f"import={module!r}: {error}") from error
+        import_modules(self.modules)
         self.cells = self.grid.cells()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from cnn2gnn.compare.grid import Cell
+from cnn2gnn.values import ConfigError
 
 STARTED_BY = "cnn2gnn: "  # how the line begins in which a process tells its error
 
@@ -52,9 +54,6 @@ class Workers:
 
     def _cell(self, cell: Cell) -> str | None:
         """Run one cell to its end; return its error in one line, None if it is well."""
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        # waiting threads shall not spin: they would take the cores of the other cells
-        shared = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
         log = self.logs / f"{cell.name}.log"
         with log.open("wb") as output:
             with self._lock:
@@ -64,7 +63,7 @@ class Workers:
                     command(cell, self.modules),
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=os.environ | (shared if self.jobs > 1 else {}),
+                    env=surroundings(self.jobs),
                 )
                 self._running.add(process)
             code = process.wait()
@@ -78,12 +77,39 @@ class Workers:
                 process.terminate()
 
 
-def command(cell: Cell, modules: Sequence[str]) -> list[str]:
-    """Return the command line that runs a cell, and ends with the process that has started it."""
+def import_modules(modules: Sequence[str]) -> None:
+    """Import what registers things of the user's own, here as in every process.
+
+    Raises:
+        ConfigError: one cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"import={module!r}: {error}") from error
+
+
+def surroundings(jobs: int) -> dict[str, str]:
+    """Return the environment of one of `jobs` processes, which share the machine's threads."""
+    if jobs == 1:
+        return dict(os.environ)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # waiting threads shall not spin: they would take the cores of the others
+    return os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+
+
+def command(cell: Cell, modules: Sequence[str], stages: str = "all") -> list[str]:
+    """Return the command line that runs a cell, and ends with the process that has started it.
+
+    Args:
+        modules: imported first; stages: how far, as of `distillation.__main__`.
+    """
     imports = [f"--import={module}" for module in modules]
     parameters = json.dumps(cell.config.parameters())
     module = "cnn2gnn.distillation"
-    return [sys.executable, "-m", module, "--end-with-parent", *imports, parameters]
+    options = ["--end-with-parent", f"--stages={stages}", *imports]
+    return [sys.executable, "-m", module, *options, parameters]
 
 
 def failure(log: Path, code: int) -> str:

@@ -15,6 +15,7 @@ from cnn2gnn.compare.grid import SEEDS, Cell
 from cnn2gnn.compare.statistics import paired_interval
 from cnn2gnn.data import DataError
 from cnn2gnn.epochs import GRAPH
+from cnn2gnn.graph import effective_neighbours
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.tables import measured_accuracies
 
@@ -124,6 +125,9 @@ def _rows(cell: Cell) -> pd.DataFrame:
     }
     for protocol, speed in student["images_per_second"].items():
         more["student", protocol, "images_per_second"] = speed
+    if result.has_graph:
+        effective = effective_neighbours(result.tensors["weights"]).mean().item()
+        more["student", "inductive", "effective_neighbours"] = effective
     for stage, seconds in _training_seconds(run.history()).items():
         more[stage, "", "training_seconds"] = seconds
     others = pd.DataFrame(

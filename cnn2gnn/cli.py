@@ -147,7 +147,10 @@ def compare(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(comparison.planned())
         return 0
-    comparison.run(options.jobs)
+    if options.cluster:
+        comparison.run_on(options.cluster, **_options_of_cluster(options.cluster_option))
+    else:
+        comparison.run(options.jobs)
     for cell, error in comparison.failed.items():
         print(f"{cell} failed: {error}", file=sys.stderr)
     if comparison.finished:
@@ -183,6 +186,17 @@ def sweep(options: argparse.Namespace) -> int:
     page = sweep_report.write(found)
     print(f"\n{trials.head(sweep_report.BEST).to_string(index=False)}\n\nreport: {page}")
     return 0
+
+
+def _options_of_cluster(given: Sequence[str]) -> dict[str, Any]:
+    """`timeout_min=600` as names and values; whole numbers are numbers."""
+    options: dict[str, Any] = {}
+    for entry in given:
+        name, sign, value = entry.partition("=")
+        if not sign:
+            raise ConfigError(f"cluster-option={entry!r} must be NAME=VALUE")
+        options[name] = int(value) if value.isdecimal() else value
+    return options
 
 
 def _alone(values: Any) -> Any:

@@ -151,8 +151,6 @@ def compare(options: argparse.Namespace) -> int:
         comparison.run_on(options.cluster, **_options_of_cluster(options.cluster_option))
     else:
         comparison.run(options.jobs)
-    for cell, error in comparison.failed.items():
-        print(f"{cell} failed: {error}", file=sys.stderr)
     if comparison.finished:
         page = comparison.write()
         print(f"\n{comparison.table().to_string()}\n\nreport: {page}")
@@ -169,15 +167,10 @@ def sweep(options: argparse.Namespace) -> int:
             raise
         return _complain("a sweep needs Optuna: pip install 'cnn2gnn[sweep]'", 2)
     known = Config().parameters()
-    given = {name: value for name, value in vars(options).items() if name in known}
+    fixed = {name: value for name, value in vars(options).items() if name in known}
+    runs_dir, folder = fixed.pop("runs_dir", RuntimeConfig().runs_dir), REPORTS / options.name
     found = Sweep(
-        options.name,
-        options.search,
-        given,
-        REPORTS / options.name,
-        given.pop("runs_dir", RuntimeConfig().runs_dir),
-        options.storage,
-        options.modules,
+        options.name, options.search, fixed, folder, runs_dir, options.storage, options.modules
     )
     found.run(options.trials, options.jobs)
     trials = sweep_report.table(found.study)

@@ -81,6 +81,8 @@ STEMS = Registry(
         "conv-tiny": "cnn2gnn.models.stems:conv_tiny",
         "conv-small": "cnn2gnn.models.stems:conv_small",
         "conv-base": "cnn2gnn.models.stems:conv_base",
+        "shufflenet-v2": "cnn2gnn.models.torchvision_stems:shufflenet_v2",
+        "mobilenet-v2": "cnn2gnn.models.torchvision_stems:mobilenet_v2",
         "features": "cnn2gnn.models.stems:FeatureStem",
     },
 )

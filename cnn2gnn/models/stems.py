@@ -5,7 +5,7 @@ A stem is any module from normalised images `(B, C, S, S)` to features `(B, d)`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -60,30 +60,21 @@ class LinearStem(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(channels * size * size, d), nn.BatchNorm1d(d))
 
 
-class ConvStem(nn.Module):
-    """A few 3x3 convolutions with batch norm and ReLU; what each of them found, pooled.
+class PooledStem(nn.Module):
+    """Convolutional blocks; what each of them found, pooled over the image.
 
     The last block alone would do for a classifier. Neighbours are better found, and classes better
     told apart, by what all blocks see: textures and colours as well as objects.
 
     Args:
-        channels: of the images; their `size` does not matter here.
-        blocks: (output channels, stride) of each convolution.
+        blocks: one after the other, from images `(B, C, S, S)` on.
+        widths: their output channels, which add up to d.
     """
 
-    def __init__(self, channels: int, size: int, *, blocks: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, blocks: Iterable[nn.Module], widths: Sequence[int]) -> None:
         super().__init__()
-        del size
-        channel_counts = [channels, *(out for out, _ in blocks)]
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(before, after, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            )
-            for (before, after), (_, stride) in zip(pairwise(channel_counts), blocks, strict=True)
-        )
-        self.norm = nn.BatchNorm1d(sum(channel_counts[1:]))
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.BatchNorm1d(sum(widths))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images `(B, C, S, S)` to features `(B, d)`."""
@@ -92,6 +83,30 @@ class ConvStem(nn.Module):
             images = block(images)
             pooled.append(images.mean((2, 3)))  # (B, channels of the block)
         return self.norm(torch.cat(pooled, 1))
+
+
+class ConvStem(PooledStem):
+    """A few 3x3 convolutions with batch norm and ReLU.
+
+    Args:
+        channels: of the images; their `size` does not matter here.
+        blocks: (output channels, stride) of each convolution.
+    """
+
+    def __init__(self, channels: int, size: int, *, blocks: Sequence[tuple[int, int]]) -> None:
+        del size
+        widths = [out for out, _ in blocks]
+        convolutions = (
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            )
+            for (before, after), (_, stride) in zip(
+                pairwise([channels, *widths]), blocks, strict=True
+            )
+        )
+        super().__init__(convolutions, widths)
 
 
 # about 0.26, 0.68 and 1.9 M parameters with the graph network, for 100 classes

@@ -103,7 +103,21 @@ TEACHERS = Registry(
 )
 
 # loss(student_logits, teacher_logits, labels, *, temperature, weight) -> scalar
-LOSSES = Registry("loss", {"kd": "cnn2gnn.distillation.losses:response_kd"})
+LOSSES = Registry(
+    "loss",
+    {
+        "kd": "cnn2gnn.distillation.losses:response_kd",
+        "dkd": "cnn2gnn.distillation.losses:dkd",
+        "dist": "cnn2gnn.distillation.losses:dist",
+        "kd-ls": "cnn2gnn.distillation.losses:kd_ls",
+        "dkd-ls": "cnn2gnn.distillation.losses:dkd_ls",
+        "ofa": "cnn2gnn.distillation.losses:ofa",
+        "sp": "cnn2gnn.distillation.losses:sp",
+        "rkd": "cnn2gnn.distillation.losses:rkd",
+        "denoised": "cnn2gnn.distillation.losses:denoised",
+        "relation": "cnn2gnn.distillation.losses:relation",
+    },
+)
 
 # source(request) -> Source: `data.source`. A name with a colon takes what stands behind it.
 DATASETS = Registry(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,8 @@ from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.epochs import EpochLog
 from cnn2gnn.files import load_tensors
-from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.own import Own
+from cnn2gnn.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from cnn2gnn.models.bank import Bank
@@ -233,25 +231,3 @@ class Run:
 
     def _own(self, name: str) -> Any:
         return self.own.needed(name, self.made_with, self.folder.name)
-
-
-def teacher_folder(config: Config, splits: Splits, precision: str | None = None) -> Path:
-    """Where this teacher lies: named by the hash of its data, configuration and precision.
-
-    Args:
-        precision: in which it was trained; None: what the configuration amounts to here.
-    """
-    precision = precision or resolved_hardware(config.runtime)["precision"]
-    return Path(config.runtime.runs_dir) / "teachers" / _key(config, splits, precision)
-
-
-def _key(config: Config, splits: Splits, precision: str) -> str:
-    content = [
-        asdict(config.teacher),
-        config.data.augmentation_name,
-        splits.train.view_version,
-        precision,
-        splits.train.fingerprint,
-        splits.validation.fingerprint,
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
 from cnn2gnn.distillation.sizes import check_sizes
 from cnn2gnn.distillation.students import Students
-from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
+from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.environment import measured
 from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
@@ -24,6 +24,7 @@ from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.own import Own
 from cnn2gnn.runs import Run, load_splits
+from cnn2gnn.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

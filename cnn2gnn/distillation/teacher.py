@@ -22,7 +22,7 @@ from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.files import BrokenFileError, write_json
 from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.models.teacher import Teacher, in_chunks
-from cnn2gnn.runs import teacher_folder
+from cnn2gnn.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

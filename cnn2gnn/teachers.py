@@ -21,7 +21,7 @@ def teacher_folder(config: Config, splits: Splits, precision: str | None = None)
     precision = precision or resolved_hardware(config.runtime)["precision"]
     content = [
         asdict(config.teacher),
-        config.data.augmentation_name,
+        splits.train.augmentation_for(config.data.augmentation),
         splits.train.view_version,
         precision,
         splits.train.fingerprint,

@@ -126,5 +126,6 @@ def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, fol
         seed=settings.teacher_seed,
     )
     smoothing = settings.teacher_label_smoothing
-    task = TeacherTask(teacher, splits, config.data.augmentation_name, smoothing, fabric.device)
+    augmentation = splits.train.augmentation_for(config.data.augmentation)
+    task = TeacherTask(teacher, splits, augmentation, smoothing, fabric.device)
     fit(task, recipe, fabric, folder, EpochLog(folder, "teacher"), title=f"teacher {teacher.name}")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnn2gnn import manifest
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.epochs import EpochLog
 from cnn2gnn.files import load_tensors
+from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.own import Own
 from cnn2gnn.teachers import teacher_folder
 
@@ -37,7 +38,12 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs", **own: Any) -> Run:
         ValueError: an object is another one than the run was made with.
     """
     named = Path(runs_dir) / run
-    return Run.open(named if (named / manifest.FILE).is_file() else run, Own(**own))
+    folder = named if (named / manifest.FILE).is_file() else run
+    teacher = own.get("teacher")
+    if isinstance(teacher, nn.Module) and not isinstance(teacher, Teacher):  # as `distil` takes it
+        images = Run.open(folder, Own(**own | {"teacher": None})).load_splits().train
+        own["teacher"] = Teacher.around(teacher, images)
+    return Run.open(folder, Own(**own))
 
 
 def load_splits(config: DataConfig) -> Splits:

@@ -16,6 +16,7 @@ from cnn2gnn import distil, load_run
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits, channel_statistics
 from cnn2gnn.distillation.session import Session
+from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.learners import chosen_distances
 from cnn2gnn.manifest import facts
@@ -90,8 +91,13 @@ def test_a_run_takes_objects_and_asks_for_them_again(tmp_path: Path) -> None:
         closed.load_splits()
     again = load_run(run.folder, stem=a_stem(), graph=EqualNeighbours(7), data=data)
     images = data.test.images[:20]
+    taught = load_run(run.folder, teacher=a_teacher().train(), stem=a_stem(), data=data)
+    assert taught.own.teacher is not None and run.own.teacher is not None
+    assert taught.own.teacher.fingerprint() == run.manifest["teacher"]
     out, expected = (r.load_student()(images, r.load_bank()).logits for r in (again, run))
     assert torch.equal(out, expected)
+    with pytest.raises(ValueError, match="teacher is Teacher"):
+        load_run(run.folder, teacher=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data=data)
     with pytest.raises(ValueError, match="graph is EqualNeighbours"):
         load_run(run.folder, graph=EqualNeighbours(6))
 
@@ -180,6 +186,11 @@ def test_a_colour_teacher_sees_grey_images_as_rgb(
     rgb = (data.test.images.repeat(1, 3, 1, 1) / 255 - mean) / std
     expected = ColourNet()(rgb)
     torch.testing.assert_close(run.load_nodes()["teacher_logits"], expected, rtol=1e-4, atol=1e-4)
+    nodes = RunNodes.load(load_run(run.folder, teacher=ColourNet(), data=data))
+    said = nodes.teacher_logits_of(Node(BANK, 3))
+    rgb = (data.train.images[3:4].repeat(1, 3, 1, 1) / 255 - mean) / std
+    torch.testing.assert_close(said, ColourNet()(rgb)[0], rtol=1e-4, atol=1e-4)
+    assert nodes.teacher is not None and not nodes.teacher.training
     known = Teacher(ColourNet(), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "imagenet")
     Session.start(small_config(tmp_path, run="known", epochs=1), Own(data, known))
     # of nobody's data it is known whether they may be mirrored

@@ -1,4 +1,4 @@
-"""The command line: `cnn2gnn run`, `data`, `report`, `notebooks` and `lab`.
+"""The command line: `cnn2gnn run`, `data`, `report`, `compare`, `sweep`, `notebooks` and `lab`.
 
 Its options are in `options`; their values are checked in `config`.
 """
@@ -30,12 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # class names in letters the console lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    commands = {"run": run, "data": data, "report": report, "lab": lab}
-    parser = build_parser(commands | {"notebooks": write_notebooks})
+    commands = {"run": run, "data": data, "report": report, "compare": compare, "sweep": sweep}
+    parser = build_parser(commands | {"notebooks": write_notebooks, "lab": lab})
     options, unknown = parser.parse_known_args(arguments)
     try:
         if options.command is lab:
             options.more, unknown = unknown, []  # they are JupyterLab's
+        if getattr(options, "modules", None):
+            sys.path.insert(0, "")  # they may lie in the current folder, as for `python -m`
         if unknown and options.command is run:
             # Raises with the nearest parameter that exists.
             Config.from_parameters({unknown[0].lstrip("-").replace("-", "_"): ""})
@@ -126,6 +128,66 @@ def report(options: argparse.Namespace) -> int:
     except BrokenFileError as error:
         return _complain(str(error), 2)
     return _execute(["04"], {"runs": names, "runs_dir": options.runs_dir}, REPORTS / joined(names))
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Run a grid of parameters, each cell by itself, and report on all of them together."""
+    from cnn2gnn.compare import Comparison, Grid
+
+    known = Config().parameters()
+    given = {name: value for name, value in vars(options).items() if name in known}
+    runs_dir = given.pop("runs_dir", [RuntimeConfig().runs_dir])[0]
+    if options.grid.endswith(".toml"):
+        if given:
+            raise ConfigError(f"{options.grid} holds the grid: {', '.join(given)} cannot be added")
+        grid = Grid.read(options.grid, runs_dir)
+    else:
+        grid = Grid(options.grid, {n: _alone(value) for n, value in given.items()}, runs_dir)
+    comparison = Comparison(grid, REPORTS / grid.name, options.modules)
+    if options.dry_run:
+        print(comparison.planned())
+        return 0
+    comparison.run(options.jobs)
+    for cell, error in comparison.failed.items():
+        print(f"{cell} failed: {error}", file=sys.stderr)
+    if comparison.finished:
+        page = comparison.write()
+        print(f"\n{comparison.table().to_string()}\n\nreport: {page}")
+    return 1 if comparison.failed else 0
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Search for parameters that do well on the validation images, by Optuna."""
+    try:
+        from cnn2gnn.compare import sweep_report
+        from cnn2gnn.compare.sweep import Sweep
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        return _complain("a sweep needs Optuna: pip install 'cnn2gnn[sweep]'", 2)
+    known = Config().parameters()
+    given = {name: value for name, value in vars(options).items() if name in known}
+    found = Sweep(
+        options.name,
+        options.search,
+        given,
+        REPORTS / options.name,
+        given.pop("runs_dir", RuntimeConfig().runs_dir),
+        options.storage,
+        options.modules,
+    )
+    found.run(options.trials, options.jobs)
+    trials = sweep_report.table(found.study)
+    if trials.empty:
+        return _complain(f"no trial has run to its end; see {found.folder / 'logs'}", 1)
+    page = sweep_report.write(found)
+    print(f"\n{trials.head(sweep_report.BEST).to_string(index=False)}\n\nreport: {page}")
+    return 0
+
+
+def _alone(values: Any) -> Any:
+    """A list of one value is that value."""
+    return values[0] if isinstance(values, list) and len(values) == 1 else values
 
 
 def write_notebooks(options: argparse.Namespace) -> int:

@@ -23,11 +23,11 @@ def _parameter(
     choices: Collection[str] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    search: tuple[float, float] | None = None,
 ) -> Any:
-    return field(
-        default=default,
-        metadata={"help": help, "choices": choices, "minimum": minimum, "maximum": maximum},
-    )
+    """A field with what it means, what it allows, and between which values a sweep looks."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return field(default=default, metadata=metadata | {"search": search})
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class TeacherConfig:
     )
     teacher_epochs: int = _parameter(30, "passes over the training images", minimum=1)
     teacher_batch_size: int = _parameter(64, "images per step", minimum=2)
-    teacher_learning_rate: float = _parameter(0.1, "peak of the one-cycle", minimum=0)
+    teacher_learning_rate: float = _parameter(
+        0.1, "peak of the one-cycle", minimum=0, search=(0.02, 0.5)
+    )
     teacher_weight_decay: float = _parameter(5e-4, "L2 penalty", minimum=0)
     teacher_label_smoothing: float = _parameter(
         0.0,
@@ -79,7 +81,7 @@ class StudentConfig:
 
     stem: str = _parameter("conv-small", "images to node features", choices=STEMS)
     graph: str = _parameter("adaptive", "how the graph is found", choices=LEARNERS)
-    k: int = _parameter(20, "neighbours of a node", minimum=1)
+    k: int = _parameter(20, "neighbours of a node", minimum=1, search=(5, 80))
     scope: str = _parameter(
         "bank",
         "where neighbours come from: a bank of training images, or the batch (the paper)",
@@ -92,23 +94,32 @@ class TrainingConfig:
     """Distillation, and learning the graph: loss, optimiser, length."""
 
     epochs: int = _parameter(15, "stage one: passes over the training images", minimum=1)
-    batch_size: int = _parameter(64, "stage one: images per step", minimum=2)
+    batch_size: int = _parameter(64, "stage one: images per step", minimum=2, search=(32, 512))
     optimizer: str = _parameter(
         "adamw", "optimiser of stage one; stage two takes adamw", choices=("adamw", "sgd")
     )
-    learning_rate: float = _parameter(3e-3, "stage one: peak of the one-cycle", minimum=0)
-    weight_decay: float = _parameter(0.05, "decoupled (adamw) or L2 (sgd)", minimum=0)
+    learning_rate: float = _parameter(
+        3e-3, "stage one: peak of the one-cycle", minimum=0, search=(0.0003, 0.01)
+    )
+    weight_decay: float = _parameter(
+        0.05, "decoupled (adamw) or L2 (sgd)", minimum=0, search=(0.001, 0.2)
+    )
     gradient_clip: float = _parameter(1.0, "largest gradient norm; 0: no clipping", minimum=0)
     ema: float = _parameter(
         0.0, "stage one: decay of averaged weights; 0: off", minimum=0, maximum=0.99999
     )
     loss: str = _parameter("kd", "what is distilled by", choices=LOSSES)
-    kd_weight: float = _parameter(0.5, "lambda: share of the teacher's term", minimum=0, maximum=1)
-    temperature: float = _parameter(4.0, "T of the softened probabilities", minimum=0.1)
+    kd_weight: float = _parameter(
+        0.5, "lambda: share of the teacher's term", minimum=0, maximum=1, search=(0.1, 0.95)
+    )
+    temperature: float = _parameter(
+        4.0, "T of the softened probabilities", minimum=0.1, search=(1, 16)
+    )
     views: int = _parameter(
         6,
         "augmented views whose teacher logits are cached; 0: the teacher runs in every step",
         minimum=0,
+        search=(1, 12),
     )
     graph_epochs: int = _parameter(
         8,
@@ -116,9 +127,11 @@ class TrainingConfig:
         minimum=1,
     )
     graph_batch_size: int = _parameter(500, "stage two: queries per step", minimum=2)
-    graph_learning_rate: float = _parameter(1e-3, "stage two: peak of the one-cycle", minimum=0)
+    graph_learning_rate: float = _parameter(
+        1e-3, "stage two: peak of the one-cycle", minimum=0, search=(0.0001, 0.01)
+    )
     graph_views: int = _parameter(
-        4, "stage two: augmented views whose features are cached", minimum=1
+        4, "stage two: augmented views whose features are cached", minimum=1, search=(1, 8)
     )
     twin_kd_weight: float | None = _parameter(
         None, "lambda of the twin; none: kd_weight", minimum=0, maximum=1

@@ -37,6 +37,25 @@ examples:
   cnn2gnn report seed-0 seed-1 seed-2
       one comparison, mean and standard deviation over the seeds
 """
+COMPARE_EXAMPLES = """\
+Each combination of the values is a run of its own, in a process of its own. Started again, it goes
+on where it was stopped, and runs what failed or is new.
+
+examples:
+  cnn2gnn compare losses --loss kd dkd dist --seed 0 1 2
+  cnn2gnn compare neighbours --k 5 10 20 40 --epochs 5 --jobs 2 --dry-run
+  cnn2gnn compare grid.toml
+      GRID.toml: name = value, or name = [value, value]; [[variant]] tables hold what goes together
+"""
+SWEEP_EXAMPLES = """\
+Optuna looks for values that do well on the validation images. Processes and machines that are given
+the same name and storage work on one study; `optuna-dashboard STORAGE` opens it.
+
+examples:
+  cnn2gnn sweep sparsity --search k --trials 12
+  cnn2gnn sweep recipe --search learning_rate kd_weight=0.3:0.9 loss=kd,dist --epochs 5 --jobs 2
+  cnn2gnn sweep big --search k graph --storage postgresql://host/studies --trials 100
+"""
 NOTEBOOKS_EXAMPLES = """\
 What lies in the folder already is kept, and said so where it differs.
 """
@@ -62,7 +81,7 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     """Return the parser of the command line.
 
     Args:
-        commands: the functions `run`, `data`, `report`, `notebooks` and `lab` by their names;
+        commands: the functions `run`, `data`, `report`, `compare`, `sweep` … by their names;
             their docstrings are the help, and the chosen one is `options.command`.
     """
     parser = Parser(
@@ -106,6 +125,40 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         "--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs"
     )
 
+    comparing = command(
+        "compare", "NAME|GRID.toml [--PARAMETER VALUE VALUE ...] [--jobs N] [--dry-run]",
+        COMPARE_EXAMPLES,
+    )  # fmt: skip
+    comparing.add_argument("grid", metavar="NAME", help="what it is called, or a file of its grid")
+    comparing.add_argument(
+        "--dry-run", action="store_true", help="say what would run, and how long; run nothing"
+    )
+    _add_processes(comparing)
+    for group in get_type_hints(Config).values():
+        _add_options(comparing, group, without=("run",), several=True)
+
+    sweeping = command(
+        "sweep", "NAME --search PARAMETER[=VALUES] ... [--trials N] [--PARAMETER VALUE ...]",
+        SWEEP_EXAMPLES,
+    )  # fmt: skip
+    sweeping.add_argument("name", metavar="NAME", help="of the study")
+    sweeping.add_argument(
+        "--search",
+        nargs="+",
+        required=True,
+        metavar="PARAMETER[=VALUES]",
+        help="what is searched: k, or k=5:40 between two numbers, or loss=kd,dist",
+    )
+    sweeping.add_argument("--trials", type=int, default=20, help="in all (default: 20)")
+    sweeping.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of a database, or journal:PATH where a file system has no locks (default: SQLite)",
+    )
+    _add_processes(sweeping)
+    for group in get_type_hints(Config).values():
+        _add_options(sweeping, group, without=("run",))
+
     writing = command("notebooks", "FOLDER", NOTEBOOKS_EXAMPLES)
     writing.add_argument("folder", metavar="FOLDER", help="where they are written")
 
@@ -120,8 +173,33 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, group: type, without: Sequence[str] = ()) -> None:
-    """Add an option for each field; what is not given is left to the notebook's own value."""
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add how many processes work, and what they import first."""
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time; they share the threads (default: 1)"
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import this first: it registers losses, learners … of your own",
+    )
+
+
+def _add_options(
+    parser: argparse.ArgumentParser,
+    group: type,
+    without: Sequence[str] = (),
+    *,
+    several: bool = False,
+) -> None:
+    """Add an option for each field; what is not given is left to the notebook's own value.
+
+    Args:
+        several: each takes one value or more.
+    """
     section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
     types = get_type_hints(group)
     for item in fields(group):
@@ -129,6 +207,8 @@ def _add_options(parser: argparse.ArgumentParser, group: type, without: Sequence
             continue
         kind = base_type(types[item.name])
         how: dict[str, Any] = {"type": kind, "metavar": kind.__name__.upper()}
+        if several:
+            how["nargs"] = "+"
         if kind is bool:
             how = {"action": argparse.BooleanOptionalAction}
         flag = "--" + item.name.replace("_", "-")

@@ -26,7 +26,7 @@ LAYERS = [
     {"evaluation"},
     {"distillation"},
     {"explore", "report", "predictor"},
-    {"classifier"},
+    {"classifier", "compare"},
     {"notebooks", "parameters", "options", "lab"},
     {"cli"},
     {"__main__"},

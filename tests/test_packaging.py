@@ -119,7 +119,7 @@ def test_an_installed_wheel_works_far_from_any_checkout(wheel, tmp_path):
 
     usage = python("-m", "cnn2gnn", "--help")
     commands = re.findall(r"^    (\w+)", usage, re.MULTILINE)
-    assert commands == ["run", "data", "report", "notebooks", "lab"]
+    assert {"run", "notebooks", "lab"} <= {*commands}
     python("-m", "cnn2gnn", "notebooks", "mine")
     written, ours = ({p.name: p.read_bytes() for p in place.glob("*.ipynb")}
                      for place in (away / "mine", ROOT / "notebooks"))  # fmt: skip

@@ -80,7 +80,7 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
     )
     fabric.launch()
     if fabric.local_rank > 0:
-        _end_with_parent()
+        end_with_parent()
     return fabric
 
 
@@ -136,7 +136,7 @@ def _train_elsewhere(config: Config, stages: str | None) -> None:
         raise ProcessesError(f"training in {devices} processes failed: {reason}")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process once the one that has started it is gone; it would wait for it in vain."""
     parent = os.getppid()
 

@@ -129,6 +129,9 @@ class Session:
         teacher_logits = in_chunks(self.teacher, test.images)
         bank = self._bank(student)
         accuracies, nodes = self._evaluated(student, bank)
+        compared = {
+            name: self._evaluated(model, self._bank(model)) for name, model in baselines.items()
+        }
         labels = test.labels.to(nodes.logits.device)
         batch_size = accuracies["batch"]["batch_size"]
         metrics = {
@@ -151,23 +154,19 @@ class Session:
                 "expected_calibration_error": expected_calibration_error(nodes.logits, labels),
                 "images_per_second": throughput(student, test, bank, batch_size),
             },
-            "baselines": {name: self._baseline_metrics(b) for name, b in baselines.items()},
+            "baselines": {
+                name: _baseline_metrics(baselines[name], found)
+                for name, (found, _) in compared.items()
+            },
         }
         if bank is not None:
             bank.save(run.folder / "bank.safetensors")
         tensors = node_tensors(nodes, test.labels, teacher_logits)
+        tensors |= {f"{name}_logits": said.logits.cpu() for name, (_, said) in compared.items()}
         save_tensors(run.folder / "nodes.safetensors", tensors)
         write_json(run.folder / "metrics.json", metrics)
         run.stage_done("evaluation")
         return metrics
-
-    def _baseline_metrics(self, student: Student) -> dict[str, Any]:
-        accuracies, _ = self._evaluated(student, self._bank(student))
-        without_graph = student.scope == "none"
-        return {
-            "parameters": student.parameter_count,
-            "accuracy": accuracies["no_graph"] if without_graph else accuracies,
-        }
 
     def _evaluated(
         self, student: Student, bank: Bank | None
@@ -194,3 +193,11 @@ def _tell_augmentation(augmentation: str, images: ImageSet) -> None:
         log.warning(
             "%s: augmentation=auto is %s", images.name, images.augmentation_for(augmentation)
         )
+
+
+def _baseline_metrics(student: Student, accuracies: dict[str, Any]) -> dict[str, Any]:
+    without_graph = student.scope == "none"
+    return {
+        "parameters": student.parameter_count,
+        "accuracy": accuracies["no_graph"] if without_graph else accuracies,
+    }

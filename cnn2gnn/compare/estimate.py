@@ -1,0 +1,101 @@
+"""How long cells will take, from the seconds per epoch of runs that lie there already."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cnn2gnn import manifest
+from cnn2gnn.compare.grid import Cell
+from cnn2gnn.config import Config
+from cnn2gnn.epochs import GRAPH, EpochLog
+from cnn2gnn.files import BrokenFileError
+
+TEACHER, DISTILLING, LEARNING = "teacher", "stage one", "stage two"
+# what the seconds of an epoch depend on, beside the machine
+_DATA = ("dataset", "image_size", "train_images", "validation")
+_DEPENDS = {
+    TEACHER: (*_DATA, "teacher", "teacher_batch_size"),
+    DISTILLING: (*_DATA, "stem", "batch_size"),
+    LEARNING: (*_DATA, "stem", "graph", "graph_batch_size", "scope"),
+}
+
+
+class Seconds:
+    """What epochs took in the runs of a folder, and in their teachers.
+
+    Decoding, filling the teacher's cache and evaluating are no epochs: they are not counted.
+    """
+
+    def __init__(self, runs_dir: str | Path) -> None:
+        self._seen: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        self._teachers: set[str] = set()  # that are there already
+        teachers = _teachers(Path(runs_dir))
+        for path in sorted(Path(runs_dir).glob(f"*/{manifest.FILE}")):
+            try:
+                content = manifest.read(path.parent)
+                config = Config.from_parameters(content["parameters"])
+            except (BrokenFileError, ValueError):
+                continue  # of another version: it tells nothing
+            for row in EpochLog.read(path.parent):
+                second = row["stage"].endswith(GRAPH)
+                self._note(LEARNING if second else DISTILLING, config, row)
+            if content["teacher"] in teachers:
+                self._teachers.add(_teacher(config))
+                for row in teachers[content["teacher"]]:
+                    self._note(TEACHER, config, row)
+
+    def of(self, cells: Sequence[Cell]) -> list[float | None]:
+        """Return the seconds of each cell, one after the other; None where no run is like it.
+
+        A teacher that several cells share counts in the first of them.
+        """
+        trained, found = set(self._teachers), []
+        for cell in cells:
+            parts = _stages(cell.config)
+            teacher = _teacher(cell.config)
+            if teacher not in trained:
+                parts.append((TEACHER, cell.config.teacher.teacher_epochs))
+            trained.add(teacher)
+            seconds = [self._epoch(stage, cell.config) for stage, _ in parts]
+            known = [s * n for s, (_, n) in zip(seconds, parts, strict=True) if s is not None]
+            found.append(sum(known) if len(known) == len(parts) else None)
+        return found
+
+    def _note(self, stage: str, config: Config, row: dict[str, Any]) -> None:
+        self._seen[_like(stage, config)].append(row["seconds"])
+
+    def _epoch(self, stage: str, config: Config) -> float | None:
+        seen = self._seen.get(_like(stage, config))
+        return statistics.median(seen) if seen else None
+
+
+def _stages(config: Config) -> list[tuple[str, int]]:
+    """Which stages a run of this configuration goes through, and for how many epochs."""
+    training, baselines = config.training, config.training.baselines.split(",")
+    own_twin = training.twin_kd_weight not in (None, training.kd_weight) and "twin" in baselines
+    first = 1 + ("undistilled" in baselines) + own_twin
+    second = 1 + ("undistilled" in baselines) + ("twin" in baselines)
+    return [(DISTILLING, first * training.epochs), (LEARNING, second * training.graph_epochs)]
+
+
+def _like(stage: str, config: Config) -> tuple[Any, ...]:
+    parameters = config.parameters()
+    return (stage, *(parameters[name] for name in _DEPENDS[stage]))
+
+
+def _teacher(config: Config) -> str:
+    return repr((asdict(config.data), asdict(config.teacher)))
+
+
+def _teachers(runs_dir: Path) -> dict[str, list[dict[str, Any]]]:
+    """The epochs of the teachers that lie there, by fingerprint."""
+    found = {}
+    for path in sorted(runs_dir.glob("teachers/*/teacher.json")):
+        found[json.loads(path.read_text()).get("fingerprint")] = EpochLog.read(path.parent)
+    return found

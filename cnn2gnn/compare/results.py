@@ -1,0 +1,153 @@
+"""What the cells of a comparison have found, in one tidy frame, and differences between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cnn2gnn import manifest
+from cnn2gnn.compare.grid import SEEDS, Cell
+from cnn2gnn.compare.statistics import paired_interval
+from cnn2gnn.data import DataError
+from cnn2gnn.epochs import GRAPH
+from cnn2gnn.graph import effective_neighbours
+from cnn2gnn.report.results import Results
+from cnn2gnn.report.tables import measured_accuracies
+
+
+def tidy(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return what finished cells measured, one row a cell, model, protocol and metric.
+
+    Returns:
+        Columns cell, configuration (the varied parameters without seeds, as text), one for each
+        varied parameter, model, protocol (empty where a metric has none), metric, value, source,
+        and what binds the row to its run: manifest (a hash), teacher_fingerprint,
+        train_fingerprint, test_fingerprint. Accuracies are in [0, 1].
+    """
+    return pd.concat([_rows(cell) for cell in cells], ignore_index=True)
+
+
+def configuration(cell: Cell) -> str:
+    """Return the varied parameters of a cell but its seeds: `graph=adaptive, k=10`."""
+    return ", ".join(f"{name}={v}" for name, v in cell.varied.items() if name not in SEEDS)
+
+
+def by_configuration(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells of each configuration; they differ in their seeds alone."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(configuration(cell), []).append(cell)
+    return groups
+
+
+def gains(groups: Mapping[str, Sequence[Cell]]) -> pd.DataFrame:
+    """Return what the graph is worth in each configuration: the student against its own twin.
+
+    Returns:
+        Columns configuration, against, runs, points, low, high (of the 95 % interval); no row where
+        there is no graph or no twin.
+    """
+    rows = []
+    for name, cells in groups.items():
+        results = [Results.read(cell.folder) for cell in cells]
+        if all(r.has_graph and "twin_logits" in r.tensors for r in results):
+            rows.append(_row(name, "its twin", _right(results), _right(results, "twin_logits")))
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def differences(groups: Mapping[str, Sequence[Cell]]) -> pd.DataFrame:
+    """Return each configuration's student against that of the first, over the seeds of both.
+
+    Returns:
+        Columns as of `gains`.
+
+    Raises:
+        DataError: they were tested on other images.
+    """
+    first, *others = groups
+    reference = {_seeds(cell): Results.read(cell.folder) for cell in groups[first]}
+    rows = []
+    for name in others:
+        here = {_seeds(cell): Results.read(cell.folder) for cell in groups[name]}
+        shared = [seeds for seeds in here if seeds in reference]
+        if shared:
+            _require_same_images([*reference.values(), *here.values()])
+            mine, theirs = ([side[s] for s in shared] for side in (here, reference))
+            rows.append(_row(name, first, _right(mine), _right(theirs)))
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+_COLUMNS = ["configuration", "against", "runs", "points", "low", "high"]
+
+
+def _row(name: str, against: str, mine: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> list[Any]:
+    interval = paired_interval(mine, theirs)
+    return [name, against, len(mine), *(100 * bound for bound in interval)]
+
+
+def _right(results: Sequence[Results], which: str = "logits") -> NDArray[np.bool_]:
+    """Which test images were classified rightly, `(S, N)`."""
+    said = [result.tensors[which].argmax(1) == result.tensors["labels"] for result in results]
+    return np.stack([row.numpy() for row in said])
+
+
+def _seeds(cell: Cell) -> tuple[Any, ...]:
+    return tuple(cell.varied.get(name) for name in SEEDS)
+
+
+def _require_same_images(results: Sequence[Results]) -> None:
+    prints = {result.run.manifest["data"]["test images"] for result in results}
+    if len(prints) > 1:
+        raise DataError(
+            f"runs {', '.join(result.name for result in results)} were tested on different images: "
+            "their differences cannot be paired"
+        )
+
+
+def _rows(cell: Cell) -> pd.DataFrame:
+    result = Results.read(cell.folder)
+    metrics, run = result.metrics, result.run
+    accuracies = measured_accuracies([result]).rename(columns={"accuracy": "value"})
+    rows = accuracies[["model", "protocol", "value", "source"]].assign(metric="accuracy")
+    student = metrics["student"]
+    more = {
+        ("student", "inductive", "expected_calibration_error"): student[
+            "expected_calibration_error"
+        ],
+        ("student", "", "parameters"): student["parameters"],
+        ("student", "", "bank_megabytes"): student["bank_megabytes"],
+        ("teacher", "", "parameters"): metrics["teacher"]["parameters"],
+    }
+    for protocol, speed in student["images_per_second"].items():
+        more["student", protocol, "images_per_second"] = speed
+    if result.has_graph:
+        effective = effective_neighbours(result.tensors["weights"]).mean().item()
+        more["student", "inductive", "effective_neighbours"] = effective
+    for stage, seconds in _training_seconds(run.history()).items():
+        more[stage, "", "training_seconds"] = seconds
+    others = pd.DataFrame(
+        [(*keys, value) for keys, value in more.items()],
+        columns=["model", "protocol", "metric", "value"],
+    ).assign(source=result.source("metrics.json"))
+    content = run.manifest
+    bound = {
+        "manifest": hashlib.sha256((run.folder / manifest.FILE).read_bytes()).hexdigest()[:16],
+        "teacher_fingerprint": content["teacher"],
+        **{f"{part}_fingerprint": content["data"][f"{part} images"] for part in ("train", "test")},
+    }
+    columns = {"cell": cell.name, "configuration": configuration(cell), **cell.varied}
+    return pd.concat([rows, others], ignore_index=True).assign(**columns | bound)
+
+
+def _training_seconds(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds of all epochs of both stages, by model."""
+    seconds: dict[str, float] = {}
+    for row in history:
+        model = row["stage"].removesuffix(GRAPH)
+        seconds[model] = seconds.get(model, 0.0) + row["seconds"]
+    return seconds

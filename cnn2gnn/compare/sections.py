@@ -1,0 +1,154 @@
+"""What a comparison says: accuracies, what the graph is worth, and differences with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from cnn2gnn.compare import figures, results
+from cnn2gnn.compare.grid import SEEDS, Cell
+from cnn2gnn.report.section import Exhibit, Section
+from cnn2gnn.report.tables import NONE, mean_std
+
+_ACCURACY = {
+    "teacher": ("teacher", "no_graph"),
+    "twin": ("twin", "no_graph"),
+    "inductive": ("student", "inductive"),
+}
+
+
+def sections(name: str, cells: Sequence[Cell], failed: Mapping[str, str]) -> list[Section]:
+    """Build all sections of the finished `cells` of a comparison.
+
+    Args:
+        failed: why the others did not finish, by cell.
+    """
+    parts = [_failures(failed)] if failed else []
+    if not cells:
+        return parts
+    groups, tidy = results.by_configuration(cells), results.tidy(cells)
+    source = f"{name}/results.parquet"
+    gains, against = results.gains(groups), results.differences(groups)
+    parts.append(_accuracies(tidy, gains, source))
+    parts += [_along(tidy, numbers, source) for numbers in [_numbers(tidy, cells)] if numbers]
+    worth = "The graph student under inductive minus its own twin."
+    paired = "Students under inductive, paired by seed."
+    if len(gains):
+        parts.append(_intervals("gains", "What the graph is worth", worth, gains, source))
+    if len(against):
+        title = "Against the first configuration"
+        parts.append(_intervals("differences", title, paired, against, source))
+    return parts
+
+
+def accuracy_table(tidy: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies in % and gains in points by configuration, as text.
+
+    Args:
+        tidy, gains: as of `results.tidy` and `results.gains`.
+    """
+    rows = {}
+    accuracies = tidy[tidy["metric"] == "accuracy"]
+    for name, group in accuracies.groupby("configuration", sort=False):
+        row = {"runs": str(group["cell"].nunique())}
+        for heading, (model, protocol) in _ACCURACY.items():
+            here = group[(group["model"] == model) & (group["protocol"] == protocol)]
+            row[heading] = mean_std([100 * value for value in here["value"]])
+        gain = gains[gains["configuration"] == name]
+        row["gain over twin"] = NONE if gain.empty else _said(gain.iloc[0])
+        rows[name or "all runs"] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("configuration")
+
+
+def _accuracies(tidy: pd.DataFrame, gains: pd.DataFrame, source: str) -> Section:
+    table = accuracy_table(tidy, gains)
+    return Section(
+        "Accuracy",
+        "Test accuracy in %, last epoch; nothing is chosen on test. inductive: each image alone "
+        "against the bank; twin: as long on the same features, without a graph.",
+        (
+            Exhibit(
+                "accuracy",
+                "Test accuracy in %, mean ± standard deviation over the seeds; gain over the "
+                "equally trained twin in points, with its 95 % interval.",
+                source,
+                table,
+                tidy,
+            ),
+            Exhibit(
+                "accuracy_by_configuration",
+                "Test accuracy by configuration. Faint: single runs; bars: one standard deviation"
+                + _cut(len(table)),
+                source,
+                figures.by_configuration(tidy),
+            ),
+        ),
+    )
+
+
+def _numbers(tidy: pd.DataFrame, cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Varied parameters that are numbers, each with the other varied ones; seeds are none."""
+    varied = dict.fromkeys(n for cell in cells for n in cell.varied if n not in SEEDS)
+    return {
+        name: [other for other in varied if other != name]
+        for name in varied
+        if is_numeric_dtype(tidy[name]) and tidy[name].dtype != bool and tidy[name].nunique() > 1
+    }
+
+
+def _along(tidy: pd.DataFrame, numbers: Mapping[str, Sequence[str]], source: str) -> Section:
+    return Section(
+        "Along a parameter",
+        "Lines lead through means, bars are one standard deviation over the seeds.",
+        tuple(
+            Exhibit(
+                f"accuracy_by_{name}",
+                f"Test accuracy by {name}.",
+                source,
+                figures.along(tidy, name, others),
+            )
+            for name, others in numbers.items()
+        ),
+    )
+
+
+def _intervals(name: str, title: str, text: str, table: pd.DataFrame, source: str) -> Section:
+    said = [_said(row) for _, row in table.iterrows()]
+    shown = table[["configuration", "against", "runs"]].replace({"": "all runs"})
+    return Section(
+        title,
+        f"{text} Intervals of 95 % by a bootstrap over seeds and test images; of three seeds it "
+        "knows no others, and is rather too narrow.",
+        (
+            Exhibit(
+                name,
+                "Differences in points, with their 95 % intervals.",
+                source,
+                shown.assign(points=said).set_index("configuration"),
+                table,
+            ),
+            Exhibit(
+                f"{name}_drawn",
+                "Differences in points, with their 95 % intervals" + _cut(len(table)),
+                source,
+                figures.intervals(table),
+            ),
+        ),
+    )
+
+
+def _failures(failed: Mapping[str, str]) -> Section:
+    table = pd.DataFrame({"error": failed}).rename_axis("cell")
+    caption = "Cells without a result, and why."
+    return Section("Failed", caption, (Exhibit("failed", caption, "logs", table),))
+
+
+def _said(row: pd.Series) -> str:
+    return f"{row['points']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+
+
+def _cut(count: int) -> str:
+    """Say what a figure leaves out."""
+    return "." if count <= figures.MANY else f"; the first {figures.MANY} of {count}."

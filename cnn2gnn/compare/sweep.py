@@ -1,0 +1,157 @@
+"""A sweep: the search for parameters that do well on the validation images, by Optuna."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna import storages
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import MaxTrialsCallback
+from optuna.trial import Trial, TrialState
+
+from cnn2gnn.compare.execution import command, failure, import_modules, surroundings
+from cnn2gnn.compare.grid import Cell
+from cnn2gnn.compare.space import space, suggest
+from cnn2gnn.config import Config
+from cnn2gnn.epochs import EpochLog
+from cnn2gnn.names import run_name
+from cnn2gnn.values import ConfigError
+
+POLL_SECONDS = 0.5
+STUDENT = ("student", "student-graph")  # its stages, in the order of their epochs
+_OVER = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class TrialError(RuntimeError):
+    """The process of a trial failed."""
+
+
+@dataclass
+class Sweep:
+    """A study of Optuna whose trials are runs without evaluation: test images are not looked at.
+
+    The objective is the student's validation accuracy, in [0, 1], after its last epoch. A trial
+    that is below the median of the others at the same epoch is stopped. Several processes, and
+    several machines, work on one study if they are given the same name and storage.
+
+    Args:
+        name: of the study; runs are called `name-<hash>` by their values.
+        searched: as of `space.space`.
+        fixed: the other parameters that differ from their defaults.
+        folder: for storage, logs and report.
+        runs_dir: folder of all runs: trials share its teachers.
+        storage: a database's URL, or `journal:PATH` where a file system has no locks; None: SQLite
+            in `folder`.
+        modules: what each process imports first.
+
+    Raises:
+        ConfigError: a parameter is wrong, or both searched and fixed.
+    """
+
+    name: str
+    searched: Sequence[str]
+    fixed: Mapping[str, Any]
+    folder: Path
+    runs_dir: str = "runs"
+    storage: str | None = None
+    modules: Sequence[str] = ()
+    bounds: dict[str, BaseDistribution] = field(init=False)
+    study: optuna.Study = field(init=False)
+
+    def __post_init__(self) -> None:
+        run_name(self.name, "name")
+        import_modules(self.modules)
+        self.bounds = space(self.searched)
+        if both := [name for name in self.bounds if name in self.fixed]:
+            raise ConfigError(f"{both[0]} cannot be both searched and fixed")
+        Config.from_parameters(self.fixed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, since 2021
+            storage = _storage(self.storage or f"sqlite:///{self.folder / 'study.db'}")
+        self.study = optuna.create_study(
+            storage=storage,
+            study_name=self.name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(),
+            sampler=optuna.samplers.TPESampler(),  # unseeded: processes that join try other values
+        )
+
+    def run(self, trials: int, jobs: int = 1) -> None:
+        """Try until the study has `trials` that are over, `jobs` at a time.
+
+        Raises:
+            ConfigError: `trials` or `jobs` is below 1.
+        """
+        for name, value in {"trials": trials, "jobs": jobs}.items():
+            if value < 1:
+                raise ConfigError(f"{name}={value} must be at least 1")
+        if len(self.study.get_trials(deepcopy=False, states=_OVER)) >= trials:
+            return
+
+        def objective(trial: Trial) -> float:
+            return self._try(trial, surroundings(jobs))
+
+        enough = MaxTrialsCallback(trials, states=_OVER)
+        self.study.optimize(objective, n_jobs=jobs, callbacks=[enough], catch=(TrialError,))
+
+    def _try(self, trial: Trial, environment: Mapping[str, str]) -> float:
+        """Run one trial in a process of its own, and stop it early if it is not promising."""
+        cell = self._cell(suggest(trial, self.bounds))
+        trial.set_user_attr("run", cell.name)
+        log = self.folder / "logs" / f"{cell.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        line = command(cell, self.modules, "students")
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                line, stdout=output, stderr=subprocess.STDOUT, env=environment
+            ) as process,
+        ):
+            try:
+                while process.poll() is None:
+                    time.sleep(POLL_SECONDS)
+                    self._watch(trial, cell)
+            finally:
+                process.terminate()
+        if process.returncode:
+            raise TrialError(failure(log, process.returncode))
+        return accuracies(cell)[-1]
+
+    def _watch(self, trial: Trial, cell: Cell) -> None:
+        told = len(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        for step, value in enumerate(accuracies(cell)[told:], told):
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"at epoch {step + 1}, accuracy {value:.3f}")
+
+    def _cell(self, values: Mapping[str, Any]) -> Cell:
+        everything = {"baselines": "", **self.fixed, **values}
+        mark = hashlib.sha256(repr(sorted(everything.items())).encode()).hexdigest()[:8]
+        place = {"run": f"{self.name}-{mark}", "runs_dir": self.runs_dir}
+        return Cell(Config.from_parameters({**everything, **place}), dict(values))
+
+
+def accuracies(cell: Cell) -> list[float]:
+    """Return the student's validation accuracies so far, in [0, 1]: stage one, then stage two."""
+    rows = EpochLog.read(cell.folder)
+    return [row["accuracy"] for stage in STUDENT for row in rows if row["stage"] == stage]
+
+
+def _storage(url: str) -> storages.BaseStorage:
+    """Open a storage; in a database, trials of a process that was killed are tried again."""
+    if url.startswith("journal:"):
+        return storages.JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
+    again = storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
+    return storages.RDBStorage(url, heartbeat_interval=60, heartbeat_stale_trial_callback=again)

@@ -1,0 +1,206 @@
+"""Comparisons with real runs, each in a process of its own: failing alone, stopped, going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from cnn2gnn import cli
+from cnn2gnn.compare import Comparison, Grid
+from cnn2gnn.compare.estimate import Seconds
+from cnn2gnn.report.results import Results
+from cnn2gnn.runs import Run
+from cnn2gnn.values import ConfigError
+
+TINY: dict[str, Any] = {
+    "train_images": 60,
+    "stem": "linear",
+    "k": 5,
+    "views": 1,
+    "teacher_epochs": 1,
+    "epochs": 2,
+    "graph_epochs": 2,
+    "graph_batch_size": 50,
+    "eval_repeats": 1,
+    "eval_batch_size": 100,
+    "baselines": "twin",
+    "device": "cpu",
+}
+MINE = """
+from cnn2gnn.distillation.losses import response_kd
+from cnn2gnn.registry import LOSSES
+
+def mine(student_logits, teacher_logits, labels, *, temperature, weight):
+    {body}
+
+LOSSES.register("mine", mine)
+"""
+BROKEN = "raise RuntimeError('no loss today')"
+SOUND = "return response_kd(student_logits, teacher_logits, labels, weight=weight)"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a module that registers a broken loss, here and in the processes of cells."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "my_losses.py").write_text(MINE.format(body=BROKEN))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def broken(place: Path) -> Comparison:
+    """A comparison of which one cell has failed."""
+    comparison = comparison_in(place, loss=["kd", "mine"])
+    comparison.run(jobs=2)
+    return comparison
+
+
+def comparison_in(place: Path, **values: Any) -> Comparison:
+    grid = Grid("c", TINY | values, str(place / "runs"))
+    return Comparison(grid, place / "reports" / "c", ["my_losses"])
+
+
+def test_a_cell_fails_alone_and_says_why(broken: Comparison) -> None:
+    assert [cell.name for cell in broken.finished] == ["c-loss=kd,seed=0"]
+    (error,) = broken.failed.values()
+    assert "no loss today" in error and "c-loss=mine,seed=0.log" in error
+    page = broken.write().read_text()
+    assert "no loss today" in page and "loss=kd" in page
+
+
+def test_results_are_tidy_and_bound_to_their_runs(broken: Comparison) -> None:
+    broken.write()
+    found = pd.read_parquet(broken.folder / "results.parquet")
+    run = Run.open(broken.finished[0].folder)
+    metrics = run.metrics()
+    student = found[(found["model"] == "student") & (found["protocol"] == "inductive")]
+    values = student.set_index("metric")["value"]
+    assert values["accuracy"] == metrics["student"]["accuracy"]["inductive"]
+    assert values["images_per_second"] == metrics["student"]["images_per_second"]["inductive"]
+    assert set(found["teacher_fingerprint"]) == {run.manifest["teacher"]}
+    assert set(found["loss"]) == {"kd"} and set(found["seed"]) == {0}
+    twin = found[(found["model"] == "twin") & (found["metric"] == "accuracy")]
+    assert twin["value"].item() == metrics["baselines"]["twin"]["accuracy"]
+    seconds = found[found["metric"] == "training_seconds"].set_index("model")["value"]
+    rows = [row for row in run.history() if row["stage"].startswith("student")]
+    assert seconds["student"] == pytest.approx(sum(row["seconds"] for row in rows))
+
+
+def test_a_gain_is_that_of_the_images_the_twin_saw(broken: Comparison) -> None:
+    result = Results.read(broken.finished[0].folder)
+    labels = result.tensors["labels"]
+    right = {n: (result.tensors[n].argmax(1) == labels) for n in ("logits", "twin_logits")}
+    twin = result.metrics["baselines"]["twin"]["accuracy"]
+    assert right["twin_logits"].double().mean().item() == pytest.approx(twin)
+    points = 100 * (right["logits"].double() - right["twin_logits"].double()).mean().item()
+    assert broken.table()["gain over twin"].item().startswith(f"{points:+.2f} [")
+
+
+def test_the_next_start_runs_what_failed_and_nothing_else(broken: Comparison, place: Path) -> None:
+    done = broken.finished[0].folder / "metrics.json"
+    before = done.stat().st_mtime_ns
+    (place / "my_losses.py").write_text(MINE.format(body=SOUND))
+    broken.run()
+    assert broken.failed == {} and len(broken.finished) == 2
+    assert done.stat().st_mtime_ns == before
+    # the same function by another name: the same run
+    accuracies = [Run.open(c.folder).metrics()["student"]["accuracy"] for c in broken.finished]
+    assert accuracies[0] == accuracies[1]
+    differences = pd.read_csv(broken.write().parent / "tables" / "differences.csv")
+    assert differences[["points", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
+
+
+def test_killed_it_leaves_nothing_running_and_goes_on(broken: Comparison, place: Path) -> None:
+    values = [f"--{n.replace('_', '-')}={v}" for n, v in TINY.items()]
+    command = [sys.executable, "-m", "cnn2gnn", "compare", "killed", *values]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL) as process:
+        epochs = place / "runs" / "killed-seed=0" / "metrics.jsonl"
+        wait_for(epochs.exists)
+        cells = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    assert cells
+    _, alive = psutil.wait_procs(cells, timeout=60)
+    assert alive == []
+    subprocess.run(command, cwd=place, check=True, capture_output=True)
+    there, here = (
+        Results.read(folder).tensors["logits"].numpy()
+        for folder in (place / "runs" / "killed-seed=0", broken.finished[0].folder)
+    )
+    np.testing.assert_array_equal(there, here)
+
+
+def wait_for(happened: Any) -> None:
+    for _ in range(2400):
+        if happened():
+            return
+        time.sleep(0.05)
+    raise AssertionError("nothing happened in two minutes")
+
+
+def test_nothing_to_report_is_said(place: Path) -> None:
+    comparison = comparison_in(place, loss=["kd"], epochs=99)
+    with pytest.raises(FileNotFoundError, match="no cell of c has finished"):
+        comparison.write()
+    with pytest.raises(ConfigError, match="jobs=0 must be at least 1"):
+        comparison.run(jobs=0)
+
+
+def test_a_module_that_cannot_be_imported_is_named(place: Path) -> None:
+    grid = Grid("c", TINY, str(place / "runs"))
+    with pytest.raises(ConfigError, match="import='not_there'"):
+        Comparison(grid, place / "reports", ["not_there"])
+
+
+def test_the_plan_tells_the_time_by_runs_that_are_like_it(broken: Comparison) -> None:
+    runs_dir = broken.grid.runs_dir
+    runs = [Run.open(path.parent) for path in Path(runs_dir).glob("*/config.json")]
+    rows = [row for run in runs for row in run.history()]
+    first, second = (
+        np.median([r["seconds"] for r in rows if r["stage"].endswith("-graph") == graph])
+        for graph in (False, True)
+    )
+    values = TINY | {"loss": "kd", "epochs": 20, "graph_epochs": 7}  # of student and twin
+    plan = Seconds(runs_dir)
+    (known,) = plan.of(Grid("p", values, runs_dir).cells())
+    assert known == pytest.approx(20 * first + 2 * 7 * second)
+    (unknown,) = plan.of(Grid("p", values | {"stem": "conv-base"}, runs_dir).cells())
+    assert unknown is None
+
+
+def test_a_teacher_that_cells_share_counts_once(broken: Comparison) -> None:
+    runs_dir = broken.grid.runs_dir
+    grid = Grid("p", TINY | {"teacher_epochs": 5, "seed": [1, 2]}, runs_dir)
+    first, second = Seconds(runs_dir).of(grid.cells())
+    assert first is not None and second is not None and first > second
+
+
+def test_the_command_line(broken: Comparison, place: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    given = [f"--{n.replace('_', '-')}={v}" for n, v in TINY.items()]
+    assert cli.main(["compare", "c", *given, "--loss", "kd", "dkd-not", "--dry-run"]) == 2
+    assert "loss='dkd-not' must be one of" in capsys.readouterr().err
+    again = ["compare", "c", *given, "--import", "my_losses", "--loss", "kd", "mine"]
+    assert cli.main([*again, "--dry-run"]) == 0
+    assert "done  c-loss=kd,seed=0" in capsys.readouterr().out
+    assert cli.main(again) == 0  # nothing is left to run
+    out = capsys.readouterr().out
+    assert "loss=mine" in out and "report: reports/c/report.html" in out
+    (place / "g.toml").write_text("k = 5\n")
+    assert cli.main(["compare", "g.toml", "--epochs", "3"]) == 2
+    assert "g.toml holds the grid: epochs cannot be added" in capsys.readouterr().err
+    assert cli.main(["compare", "not-there.toml"]) == 2
+    assert cli.main(["compare", "c", "--k", "0"]) == 2

@@ -1,0 +1,188 @@
+"""Sweeps: the space, what becomes of trials, and one real trial."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from cnn2gnn import cli
+from cnn2gnn.compare import sweep as sweeping
+from cnn2gnn.compare import sweep_report
+from cnn2gnn.compare.grid import Cell
+from cnn2gnn.compare.space import space
+from cnn2gnn.compare.sweep import Sweep
+from cnn2gnn.config import Config
+from cnn2gnn.registry import LOSSES
+from cnn2gnn.runs import Run
+from cnn2gnn.values import ConfigError
+
+# a training in a nutshell: the accuracy depends on k, and k = 13 fails
+TRAINING = """
+import json, os, sys, time
+folder, k = sys.argv[1], int(sys.argv[2])
+if k == 13:
+    sys.exit("cnn2gnn: RuntimeError: thirteen")
+os.makedirs(folder, exist_ok=True)
+rows = []
+for stage in ("student", "student-graph"):
+    for epoch in range(2):
+        rows.append({"stage": stage, "epoch": epoch, "accuracy": 1 / k + 0.01 * epoch})
+        with open(folder + "/next", "w") as file:
+            file.writelines(json.dumps(row) + "\\n" for row in rows)
+        os.replace(folder + "/next", folder + "/metrics.jsonl")
+        time.sleep(1 if k > 20 else 0)
+open(folder + "/finished", "w").close()
+"""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder in which trials are such trainings."""
+
+    def command(cell: Cell, modules: Sequence[str], stages: str) -> list[str]:
+        assert stages == "students", "a trial must not look at the test images"
+        return [sys.executable, "-c", TRAINING, str(cell.folder), str(cell.config.student.k)]
+
+    monkeypatch.setattr(sweeping, "command", command)
+    monkeypatch.setattr(sweeping, "POLL_SECONDS", 0.05)
+    return tmp_path
+
+
+def sweep_in(place: Path, *searched: str, storage: str | None = None) -> Sweep:
+    return Sweep("s", searched, {}, place / "reports", str(place / "runs"), storage)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("k", IntDistribution(5, 80, log=True)),
+        ("kd_weight", FloatDistribution(0.1, 0.95)),
+        ("loss", CategoricalDistribution([*LOSSES])),
+        ("k=5:40", IntDistribution(5, 40)),
+        ("k=4:40", IntDistribution(4, 40, log=True)),
+        ("learning_rate=1e-4:1e-2", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("kd_weight=0:1", FloatDistribution(0, 1)),
+        ("k=5,10,20", CategoricalDistribution([5, 10, 20])),
+        ("graph=adaptive,none", CategoricalDistribution(["adaptive", "none"])),
+    ],
+)
+def test_the_space_is_that_of_the_configuration_or_as_given(
+    entry: str, expected: optuna.distributions.BaseDistribution
+) -> None:
+    assert space([entry]) == {entry.partition("=")[0]: expected}
+
+
+@pytest.mark.parametrize(
+    ("searched", "says"),
+    [
+        ([], "at least one parameter"),
+        (["kk"], "'?k'?"),
+        (["epochs"], "give its bounds, as in epochs=1:10"),
+        (["k=0:5"], "k=0 must be at least 1"),
+        (["k=a:b"], "search=k=a:b"),
+        (["k=9:5"], "search=k=9:5"),
+        (["loss=kd,nonsense"], "loss='nonsense'"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(searched: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        space(searched)
+
+
+def test_what_a_sweep_searches_is_allowed_everywhere() -> None:
+    for name in Config().parameters():
+        try:
+            bounds = space([name])
+        except ConfigError as error:
+            assert "give its bounds" in str(error)
+        else:
+            assert [*bounds] == [name]
+
+
+def test_both_searched_and_fixed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="k cannot be both"):
+        Sweep("s", ["k"], {"k": 5}, tmp_path)
+
+
+def test_the_objective_is_the_last_validation_accuracy(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=2,4,8")
+    sweep.run(trials=4)
+    for trial in sweep.study.trials:
+        assert trial.value == pytest.approx(1 / trial.params["k"] + 0.01)
+        assert len(trial.intermediate_values) <= 4
+    found = sweep_report.table(sweep.study)
+    assert found["validation accuracy"].is_monotonic_decreasing and len(found) == 4
+
+
+def test_a_trial_that_fails_fails_alone(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=13,4")
+    sweep.study.enqueue_trial({"k": 13})
+    sweep.study.enqueue_trial({"k": 4})
+    sweep.run(trials=1)
+    failed, well = sweep.study.trials
+    assert failed.state == TrialState.FAIL and well.state == TrialState.COMPLETE
+
+
+def test_an_unpromising_trial_is_stopped_with_its_process(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=2,40")
+    sweep.study.pruner = optuna.pruners.ThresholdPruner(lower=0.1)
+    sweep.study.enqueue_trial({"k": 40})
+    sweep.run(trials=1)
+    (trial,) = sweep.study.trials
+    assert trial.state == TrialState.PRUNED
+    folder = quick / "runs" / trial.user_attrs["run"]
+    assert folder.is_dir() and not (folder / "finished").exists()
+
+
+@pytest.mark.parametrize("storage", [None, "journal"])
+def test_who_comes_later_goes_on_with_the_same_study(quick: Path, storage: str | None) -> None:
+    url = None if storage is None else f"journal:{quick / 'journal.log'}"
+    sweep_in(quick, "k=2,4", storage=url).run(trials=2)
+    later = sweep_in(quick, "k=2,4", storage=url)
+    later.run(trials=2)
+    assert len(later.study.trials) == 2, "it has had enough"
+    later.run(trials=3)
+    assert len(later.study.trials) == 3
+
+
+def test_numbers_of_trials_and_jobs_are_checked(quick: Path) -> None:
+    with pytest.raises(ConfigError, match="trials=0"):
+        sweep_in(quick, "k").run(trials=0)
+    with pytest.raises(ConfigError, match="jobs=0"):
+        sweep_in(quick, "k").run(trials=1, jobs=0)
+
+
+def test_the_report_shows_trials_and_figures(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=2,4,8")
+    with pytest.raises(ValueError, match="no trial has run to its end"):
+        sweep_report.write(sweep)
+    sweep.run(trials=3)
+    page = sweep_report.write(sweep).read_text()
+    assert "3 complete, 0 pruned, 0 fail" in page and "test images were not" in page
+    figures = {path.stem for path in (quick / "reports" / "figures").glob("*.png")}
+    assert {"history", "slices"} <= figures
+
+
+def test_a_real_trial_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = {"train-images": 60, "stem": "linear", "views": 1, "teacher-epochs": 1, "epochs": 1}
+    given = [f"--{name}={value}" for name, value in values.items()]
+    searching = ["sweep", "s", "--search", "k=5:9", "--trials", "1", "--graph-epochs=1", *given]
+    assert cli.main(searching) == 0
+    assert "report: reports/s/report.html" in capsys.readouterr().out
+    (run,) = Path("runs").glob("s-*")
+    (accuracy,) = [row["accuracy"] for row in Run.open(run).history() if "graph" in row["stage"]]
+    (value,) = sweep_report.table(
+        optuna.load_study(study_name="s", storage="sqlite:///reports/s/study.db")
+    )["validation accuracy"]
+    assert value == accuracy
+    assert not (run / "metrics.json").exists(), "the test images were looked at"
+    assert cli.main(["sweep", "s", "--search", "kk"]) == 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn2gnn.data import ImageSet, augment
-from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.cache import TeacherCache, view_of
 from cnn2gnn.models.networks import build_network
 from cnn2gnn.models.teacher import Teacher
 
@@ -49,8 +49,8 @@ def test_online_teaching_gives_the_same_answers(folder: Path) -> None:
     teacher, indices = make(), torch.tensor([3, 17, 5])
     cached = TeacherCache(teacher, IMAGES, "crop-flip", 2, folder).build()
     online = TeacherCache(teacher, IMAGES, "crop-flip", 0, folder)
-    assert [cached.view_of(epoch) for epoch in range(5)] == [1, 2, 1, 2, 1]
-    assert [online.view_of(epoch) for epoch in range(3)] == [1, 2, 3]
+    assert [view_of(epoch, 2) for epoch in range(5)] == [1, 2, 1, 2, 1]
+    assert [view_of(epoch, 0) for epoch in range(3)] == [1, 2, 3]
     expected = cached.logits(indices, 2)
     torch.testing.assert_close(online.logits(indices, 2), expected, rtol=1e-4, atol=1e-4)
     pixels = augment(IMAGES.images[indices], indices, 2, "crop-flip")

@@ -234,3 +234,11 @@ def test_any_trained_network_can_teach(folder: Path) -> None:
     with pytest.raises(DataError, match="unknown data set 'digit'"):
         Session.start(tiny(folder, run="short", dataset="digit"))
     assert not (folder / "short").exists(), "what was refused stands in the way of the next try"
+
+
+def test_undistilled_differs_from_the_student_by_the_teacher_alone(folder: Path) -> None:
+    """Where the teacher has no weight, both have seen the same views and are the same."""
+    run = distil(tiny(folder, run="views", views=2, kd_weight=0.0, baselines="undistilled"))
+    metrics, nodes = run.metrics(), run.load_nodes()
+    assert metrics["baselines"]["undistilled"]["accuracy"] == metrics["student"]["accuracy"]
+    assert nodes["undistilled_logits"].equal(nodes["logits"])

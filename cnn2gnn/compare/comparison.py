@@ -23,7 +23,7 @@ from cnn2gnn.values import ConfigError
 GRID_FILE, RESULTS_FILE, PAGE_FILE = "comparison.toml", "results.parquet", "report.html"
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """The runs of a grid, and their report; shows itself in a notebook.
 
@@ -137,7 +137,7 @@ class Comparison:
         write_figures(exhibits, self.folder / "figures")
         write_tables(exhibits, self.folder / "tables")
         facts = {
-            "cells": f"{len(self.finished)} of {len(self.cells)} finished",
+            "cells": repr(self),
             "grid": GRID_FILE,
             "source": RESULTS_FILE,
         }
@@ -145,6 +145,9 @@ class Comparison:
             page = render_page(f"Comparison {self.grid.name}", facts, parts)
             path.write_text(page, encoding="utf-8")
         return self.folder / PAGE_FILE
+
+    def __repr__(self) -> str:
+        return f"{self.grid.name}: {len(self.finished)} of {len(self.cells)} cells finished"
 
     def _repr_html_(self) -> str:
         return "".join(render_section(section) for section in self.sections())

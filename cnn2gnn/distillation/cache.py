@@ -51,10 +51,6 @@ class TeacherCache:
             self._compute(view)
         return self
 
-    def view_of(self, epoch: int) -> int:
-        """Return the view that epoch `epoch` trains on; views are used in turn."""
-        return 1 + (epoch % self.views if self.views else epoch)
-
     def logits(self, indices: Tensor, view: int, images: Tensor | None = None) -> Tensor:
         """Return the teacher's logits `(B, classes)` for images `indices` `(B,)` in a view.
 
@@ -91,3 +87,8 @@ class TeacherCache:
 
     def _path(self, view: int) -> Path:
         return self.folder / f"view-{view:03d}.safetensors"
+
+
+def view_of(epoch: int, views: int) -> int:
+    """Return the view that an epoch trains on: `views` are used in turn; 0: each has a new one."""
+    return 1 + (epoch % views if views else epoch)

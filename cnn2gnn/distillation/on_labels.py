@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.distillation.processes import start
@@ -24,6 +26,8 @@ def learn_from_labels(config: Config, splits: Splits) -> Student:
     Raises:
         ConfigError, DataError, RunLockedError: as `Session.start`.
     """
+    # no teacher's answers are kept, hence a new view each epoch
+    config = replace(config, training=replace(config.training, views=0))
     own = Own(splits)
     own.try_on(splits)
     check_sizes(config, own, splits)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
-from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.cache import TeacherCache, view_of
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.models.student import Student
@@ -49,7 +49,7 @@ class StudentTask:
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """KD on the images `indices` `(B,)`, in this epoch's view."""
         training = self.config.training
-        view = epoch + 1 if self.cache is None else self.cache.view_of(epoch)
+        view = view_of(epoch, training.views)  # also without a teacher: else two things differed
         images = self.train.view(indices, view, self.augmentation)
         logits, labels = model(images).logits.float(), self.train.labels[indices]
         if self.cache is None:

@@ -147,9 +147,10 @@ def compare(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(comparison.planned())
         return 0
-    comparison.run(options.jobs)
-    for cell, error in comparison.failed.items():
-        print(f"{cell} failed: {error}", file=sys.stderr)
+    if options.cluster:
+        comparison.run_on(options.cluster, **_options_of_cluster(options.cluster_option))
+    else:
+        comparison.run(options.jobs)
     if comparison.finished:
         page = comparison.write()
         print(f"\n{comparison.table().to_string()}\n\nreport: {page}")
@@ -166,15 +167,10 @@ def sweep(options: argparse.Namespace) -> int:
             raise
         return _complain("a sweep needs Optuna: pip install 'cnn2gnn[sweep]'", 2)
     known = Config().parameters()
-    given = {name: value for name, value in vars(options).items() if name in known}
+    fixed = {name: value for name, value in vars(options).items() if name in known}
+    runs_dir, folder = fixed.pop("runs_dir", RuntimeConfig().runs_dir), REPORTS / options.name
     found = Sweep(
-        options.name,
-        options.search,
-        given,
-        REPORTS / options.name,
-        given.pop("runs_dir", RuntimeConfig().runs_dir),
-        options.storage,
-        options.modules,
+        options.name, options.search, fixed, folder, runs_dir, options.storage, options.modules
     )
     found.run(options.trials, options.jobs)
     trials = sweep_report.table(found.study)
@@ -183,6 +179,17 @@ def sweep(options: argparse.Namespace) -> int:
     page = sweep_report.write(found)
     print(f"\n{trials.head(sweep_report.BEST).to_string(index=False)}\n\nreport: {page}")
     return 0
+
+
+def _options_of_cluster(given: Sequence[str]) -> dict[str, Any]:
+    """`timeout_min=600` as names and values; whole numbers are numbers."""
+    options: dict[str, Any] = {}
+    for entry in given:
+        name, sign, value = entry.partition("=")
+        if not sign:
+            raise ConfigError(f"cluster-option={entry!r} must be NAME=VALUE")
+        options[name] = int(value) if value.isdecimal() else value
+    return options
 
 
 def _alone(values: Any) -> Any:

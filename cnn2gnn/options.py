@@ -44,6 +44,7 @@ on where it was stopped, and runs what failed or is new.
 examples:
   cnn2gnn compare losses --loss kd dkd dist --seed 0 1 2
   cnn2gnn compare neighbours --k 5 10 20 40 --epochs 5 --jobs 2 --dry-run
+  cnn2gnn compare losses --loss kd dkd --cluster slurm --cluster-option slurm_partition=gpu
   cnn2gnn compare grid.toml
       GRID.toml: name = value, or name = [value, value]; [[variant]] tables hold what goes together
 """
@@ -132,6 +133,16 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     comparing.add_argument("grid", metavar="NAME", help="what it is called, or a file of its grid")
     comparing.add_argument(
         "--dry-run", action="store_true", help="say what would run, and how long; run nothing"
+    )
+    comparing.add_argument(
+        "--cluster", choices=("slurm", "local"), help="run as jobs of a cluster, by submitit"
+    )
+    comparing.add_argument(
+        "--cluster-option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="of submitit, such as timeout_min=600, gpus_per_node=1 or slurm_partition=gpu",
     )
     _add_processes(comparing)
     for group in get_type_hints(Config).values():

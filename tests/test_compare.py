@@ -204,3 +204,30 @@ def test_the_command_line(broken: Comparison, place: Path, capsys, monkeypatch) 
     assert "g.toml holds the grid: epochs cannot be added" in capsys.readouterr().err
     assert cli.main(["compare", "not-there.toml"]) == 2
     assert cli.main(["compare", "c", "--k", "0"]) == 2
+
+
+def test_cells_run_as_jobs_of_a_cluster(place: Path, broken: Comparison) -> None:
+    """By submitit's executor for one machine: one is well, one fails alone."""
+    (place / "my_losses.py").write_text(MINE.format(body=BROKEN))
+    grid = Grid("jobs", TINY | {"loss": ["kd", "mine"]}, broken.grid.runs_dir)
+    comparison = Comparison(grid, place / "reports" / "jobs", ["my_losses"])
+    comparison.run_on("local", timeout_min=10)
+    assert [cell.varied["loss"] for cell in comparison.finished] == ["kd"]
+    (error,) = comparison.failed.values()
+    assert error.startswith("RuntimeError: no loss today (all of it: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--cluster", "slurm"], "cluster='slurm'"),  # there is none here
+        (["--cluster", "local", "--cluster-option", "wrong=1"], "wrong"),
+        (["--cluster", "local", "--cluster-option", "wrong"], "must be NAME=VALUE"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said(
+    tmp_path: Path, monkeypatch, capsys, options: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", "c", *options]) == 2
+    assert says in capsys.readouterr().err

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from cnn2gnn.compare import results
+from cnn2gnn.compare.cluster import Cluster
 from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.compare.execution import Workers, import_modules
 from cnn2gnn.compare.grid import Cell, Grid
@@ -91,6 +93,17 @@ class Comparison:
         """
         if jobs < 1:
             raise ConfigError(f"jobs={jobs} must be at least 1")
+        self._run(Workers(self._logs, jobs, self.modules))
+
+    def run_on(self, cluster: str, **options: Any) -> None:
+        """Run the cells that are missing as jobs of a cluster; see `cluster.Cluster`.
+
+        Raises:
+            ConfigError: submitit is missing, or there is no such cluster.
+        """
+        self._run(Cluster(self._logs, cluster, options, self.modules))
+
+    def _run(self, workers: Workers | Cluster) -> None:
         self.grid.save(self.folder / GRID_FILE)
         self.failed = {}
         with tqdm(total=len(self.cells), unit="cell", disable=None, file=sys.stderr) as bar:
@@ -102,7 +115,11 @@ class Comparison:
                     bar.write(f"{cell.name} failed: {error}", file=sys.stderr)
                 bar.update()
 
-            Workers(self.folder / "logs", jobs, self.modules).run(self.missing, done)
+            workers.run(self.missing, done)
+
+    @property
+    def _logs(self) -> Path:
+        return self.folder / "logs"
 
     def results(self) -> pd.DataFrame:
         """Return all results, tidy: see `results.tidy`.

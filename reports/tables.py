@@ -1,0 +1,88 @@
+"""Write the README's table of measured accuracies from `reports/results/`, one row a configuration.
+
+    python reports/tables.py           # rewrites the README between its marks
+    python reports/tables.py --keep NAME …   # first takes over what `cnn2gnn compare NAME` found
+
+Each folder `reports/results/NAME/` holds the grid that made it (`comparison.toml`), the tidy
+`results.parquet` and `gains.csv`; `about.toml` says in words what was measured, and on what.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import tomlkit
+
+REPORTS = Path(__file__).parent
+README = REPORTS.parent / "README.md"
+MARKS = ("<!-- measured: made by reports/tables.py -->", "<!-- end of measured -->")
+KEPT = ("comparison.toml", "results.parquet", "tables/gains.csv")
+HEAD = [
+    "| data | seeds | teacher | twin | with its graph, `inductive` | gain [95 %] |",
+    "|---|---|---|---|---|---|",
+]
+
+
+def main() -> None:
+    """Take over the results that are named, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", nargs="+", default=[], metavar="NAME", help="of a comparison")
+    for name in parser.parse_args().keep:
+        keep(REPORTS / name, REPORTS / "results" / name)
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def keep(comparison: Path, folder: Path) -> None:
+    """Copy the small files of a comparison's report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(comparison / name, folder)
+
+
+def with_table(readme: str) -> str:
+    """Return the README with the table between its marks made anew."""
+    before, _, rest = readme.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return f"{before}{MARKS[0]}\n\n{table()}\n\n{MARKS[1]}{after}"
+
+
+def table() -> str:
+    """Return the table of all results that are kept, in Markdown."""
+    folders = sorted(path.parent for path in REPORTS.glob("results/*/results.parquet"))
+    return "\n".join([*HEAD, *(row for folder in folders for row in _rows(folder))])
+
+
+def _rows(folder: Path) -> list[str]:
+    about = tomlkit.parse((folder / "about.toml").read_text(encoding="utf-8"))
+    tidy = pd.read_parquet(folder / "results.parquet")
+    gains = pd.read_csv(folder / "gains.csv", keep_default_na=False)
+    rows = []
+    for _, gain in gains.iterrows():
+        here = tidy[tidy["configuration"] == gain["configuration"]]
+        of = ", ".join(filter(None, [about["data"], gain["configuration"]]))
+        found = [
+            _accuracy(here, model, protocol)
+            for model, protocol in (
+                ("teacher", "no_graph"), ("twin", "no_graph"), ("student", "inductive")
+            )
+        ]  # fmt: skip
+        seeds = ", ".join(str(seed) for seed in sorted(here["seed"].unique()))
+        points = f"{gain['points']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"
+        rows.append("| " + " | ".join([of, seeds, *found, points]) + " |")
+    return rows
+
+
+def _accuracy(tidy: pd.DataFrame, model: str, protocol: str) -> str:
+    """Mean ± standard deviation over the seeds, in %; one value where all have the same."""
+    which = (tidy["metric"] == "accuracy") & (tidy["model"] == model)
+    values = 100 * tidy.loc[which & (tidy["protocol"] == protocol), "value"]
+    if values.nunique() == 1:
+        return f"{values.iloc[0]:.1f}"
+    return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+if __name__ == "__main__":
+    main()

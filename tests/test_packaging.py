@@ -27,7 +27,12 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
-TEST = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+EXTRAS = {  # a group may take in another one: cnn2gnn[sweep]
+    group: [r for r in map(Requirement, texts) if r.name != PROJECT["name"]]
+    for group, texts in PROJECT["optional-dependencies"].items()
+}
+TEST = EXTRAS.pop("test")
+OPTIONAL = [requirement for group in EXTRAS.values() for requirement in group]
 
 
 def imported(folder: Path) -> set[str]:
@@ -47,7 +52,7 @@ def declared(requirements: list[Requirement]) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in requirements}
 
 
-@pytest.mark.parametrize("requirement", RUNTIME + TEST, ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", RUNTIME + OPTIONAL + TEST, ids=lambda r: r.name)
 def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirement):
     assert [specifier.operator for specifier in requirement.specifier] == [">="]
     assert requirement.specifier.contains(version(requirement.name), prereleases=True)
@@ -55,7 +60,10 @@ def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirem
 
 @pytest.mark.parametrize(
     ("folder", "allowed"),
-    [("cnn2gnn", declared(RUNTIME) | {"torch-geometric"}), ("tests", declared(RUNTIME + TEST))],
+    [
+        ("cnn2gnn", declared(RUNTIME + OPTIONAL) | {"torch-geometric"}),
+        ("tests", declared(RUNTIME + OPTIONAL + TEST)),
+    ],
 )
 def test_what_is_imported_is_declared(folder, allowed):
     # SparseGraph.pyg() needs PyTorch Geometric only for those who have it.

@@ -110,7 +110,7 @@ def main() -> int:
 
         def cache_of(views: int) -> TeacherCache:
             return TeacherCache(
-                teacher, splits.train, CONFIG.data.augmentation_name, views, Path(folder)
+                teacher, splits.train, CONFIG.data.augmentation, views, Path(folder)
             )
 
         cached, online = cache_of(1), cache_of(0)  # 0: the teacher is asked in every step

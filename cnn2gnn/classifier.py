@@ -25,6 +25,7 @@ from cnn2gnn.data.splitting import VALIDATION, check_training, stratified_order
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.own import Own
 from cnn2gnn.predictor import Predictor
+from cnn2gnn.values import plain
 
 
 class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
@@ -150,7 +151,7 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
     def _parameters(self, seed: int) -> dict[str, Any]:
         """The configuration's parameters, but for where the run lies."""
         given = {
-            name: value.item() if isinstance(value, np.generic) else value  # from np.arange
+            name: plain(value)  # from np.arange
             for name, value in self.get_params().items()
             if name not in ("random_state", "runs_dir")
         }

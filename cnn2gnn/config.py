@@ -46,16 +46,9 @@ class DataConfig:
     split_seed: int = _parameter(0, "seed of the validation split", minimum=0)
     augmentation: str = _parameter(
         "auto",
-        "auto: crop for digits, crop-flip elsewhere",
+        "auto: crop-flip for colour and fashion-mnist, crop for other grey images",
         choices=("auto", "none", "crop", "crop-flip", "crop-flip-cutout"),
     )
-
-    @property
-    def augmentation_name(self) -> str:
-        """The augmentation with `auto` resolved: digits are not mirrored, photographs are."""
-        if self.augmentation != "auto":
-            return self.augmentation
-        return "crop" if self.dataset == "digits" else "crop-flip"
 
 
 @dataclass(frozen=True)

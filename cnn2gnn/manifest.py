@@ -41,6 +41,9 @@ def make(config: Config, splits: Splits, own: Own) -> dict[str, Any]:
         "parameters": config.parameters(),
         "own": own.fingerprints(),
         "data": data_facts(splits),
+        "augmentation": splits.train.augmentation_for(
+            config.data.augmentation
+        ),  # what auto has become
         "augmentation_version": splits.train.view_version,
         "hardware": resolved_hardware(config.runtime),
         "teacher": None,  # its fingerprint, as soon as there is one
@@ -158,6 +161,7 @@ def facts(content: Mapping[str, Any]) -> dict[str, str]:
     made = stages or {"started": _telling(content)}
     flat = {name: value for name, value in content["parameters"].items() if name not in FREE}
     flat |= _prefixed("own", content["own"]) | {"precision": content["hardware"]["precision"]}
+    flat |= {"augmentation": content.get("augmentation", flat["augmentation"])}  # not merely auto
     flat |= {"augmentation version": content.get("augmentation_version")}
     flat |= content["data"] | {"teacher fingerprint": content["teacher"]}
     flat |= {

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.data.coerce import Images, as_images
-from cnn2gnn.evaluation.bank_changes import changeable, check_parts, names_with, shrunk
+from cnn2gnn.evaluation.bank_changes import (
+    as_names,
+    as_rows,
+    changeable,
+    check_parts,
+    names_with,
+    shrunk,
+)
 from cnn2gnn.evaluation.late_classes import graph_of, probabilities
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
@@ -115,7 +122,7 @@ class Predictor:
         return found.cpu().numpy()
 
     def add(
-        self, images: Images, labels: str | Sequence[str], new: Sequence[str] = ()
+        self, images: Images, labels: str | Sequence[str], new: str | Sequence[str] = ()
     ) -> np.ndarray:
         """Put labelled images into the bank; nothing is trained.
 
@@ -123,22 +130,23 @@ class Predictor:
 
         Args:
             labels: the name of each image's class, or one for all of them.
-            new: names of classes that come with these images, and join `classes`.
+            new: the name of a class that comes with these images and joins `classes`, or several.
 
         Returns:
             Their nodes, int64 `(N,)`, which `remove` takes.
 
         Raises:
             DataError: an image is none that the student takes.
-            ValueError: a label is neither in `classes` nor in `new`, a new name has no image or is
-                not new, there is not one label an image, or the student finds no neighbours.
+            ValueError: a label is neither in `classes` nor in `new` or tells several classes, a new
+                name has no image, is not new or is given twice, a name is no text, there is not one
+                label an image, or the student finds no neighbours.
         """
         bank = changeable(self.student, self.bank)
         pixels = self._pixels(images)
-        named = [labels] * len(pixels) if isinstance(labels, str) else [str(n) for n in labels]
+        named = as_names(labels, "labels") * (len(pixels) if isinstance(labels, str) else 1)
         if len(named) != len(pixels):
             raise ValueError(f"labels: {len(named)} names for {len(pixels)} images")
-        classes = names_with(self.classes, named, tuple(new))
+        classes = names_with(self.classes, named, as_names(new, "new"))
         numbers = torch.tensor([classes.index(name) for name in named])
         added = self.student.bank_nodes(pixels, numbers).to(self.device)
         self.bank, self.classes = bank.joined(added), classes
@@ -153,11 +161,12 @@ class Predictor:
             rows: integers `(n,)`, nodes as `neighbours` and `add` call them.
 
         Raises:
-            ValueError: a node that is not there, or fewer than k + 2 of the classes that the
-                student was trained on would be left.
+            ValueError: `rows` is something else, such as a mask; a node is not there or is named
+                twice; or fewer than k + 2 of the classes that the student was trained on would be
+                left.
         """
         bank = changeable(self.student, self.bank)
-        given = torch.as_tensor(np.asarray(rows, dtype=np.int64), device=bank.labels.device)
+        given = as_rows(rows).to(bank.labels.device)
         self.bank, self.classes = shrunk(self.student, bank, self.classes, given)
 
     def neighbours(self, images: Images) -> pd.DataFrame:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnn2gnn import manifest
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.epochs import EpochLog
 from cnn2gnn.files import load_tensors
-from cnn2gnn.hardware import resolved_hardware
+from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.own import Own
+from cnn2gnn.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from cnn2gnn.models.bank import Bank
@@ -39,7 +38,12 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs", **own: Any) -> Run:
         ValueError: an object is another one than the run was made with.
     """
     named = Path(runs_dir) / run
-    return Run.open(named if (named / manifest.FILE).is_file() else run, Own(**own))
+    folder = named if (named / manifest.FILE).is_file() else run
+    teacher = own.get("teacher")
+    if isinstance(teacher, nn.Module) and not isinstance(teacher, Teacher):  # as `distil` takes it
+        images = Run.open(folder, Own(**own | {"teacher": None})).load_splits().train
+        own["teacher"] = Teacher.around(teacher, images)
+    return Run.open(folder, Own(**own))
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -233,25 +237,3 @@ class Run:
 
     def _own(self, name: str) -> Any:
         return self.own.needed(name, self.made_with, self.folder.name)
-
-
-def teacher_folder(config: Config, splits: Splits, precision: str | None = None) -> Path:
-    """Where this teacher lies: named by the hash of its data, configuration and precision.
-
-    Args:
-        precision: in which it was trained; None: what the configuration amounts to here.
-    """
-    precision = precision or resolved_hardware(config.runtime)["precision"]
-    return Path(config.runtime.runs_dir) / "teachers" / _key(config, splits, precision)
-
-
-def _key(config: Config, splits: Splits, precision: str) -> str:
-    content = [
-        asdict(config.teacher),
-        config.data.augmentation_name,
-        splits.train.view_version,
-        precision,
-        splits.train.fingerprint,
-        splits.validation.fingerprint,
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from dataclasses import MISSING, Field
 from typing import Any, Union, get_args, get_origin
@@ -17,7 +18,7 @@ def checked(item: Field[Any], type_: Any, value: Any) -> Any:
     Raises:
         ConfigError: it has another type, or is not among what the field allows.
     """
-    meta, base = item.metadata, base_type(type_)
+    meta, base, value = item.metadata, base_type(type_), plain(value)
     if value is None and type_ is not base:
         return None
     if base is float and isinstance(value, int) and not isinstance(value, bool):
@@ -31,6 +32,15 @@ def checked(item: Field[Any], type_: Any, value: Any) -> Any:
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ConfigError(f"{item.name}={value!r} must be {limits}")
     return value
+
+
+def plain(value: Any) -> Any:
+    """Return a scalar of numpy or torch as the value of Python's that it is; others as they are."""
+    # whoever holds one has imported them: a configuration itself needs neither
+    numpy, torch = (sys.modules.get(name) for name in ("numpy", "torch"))
+    scalar = numpy is not None and isinstance(value, numpy.generic)
+    tensor = torch is not None and isinstance(value, torch.Tensor) and value.ndim == 0
+    return value.item() if scalar or tensor else value
 
 
 def base_type(type_: Any) -> type:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cnn2gnn.data import RECIPES, augment
+from cnn2gnn.data import AUGMENTATIONS, augment
 from cnn2gnn.data.hashing import hashed, uniform
 
-AUGMENTED = [recipe for recipe in RECIPES if recipe != "none"]
+AUGMENTED = [augmentation for augmentation in AUGMENTATIONS if augmentation != "none"]
 
 
 def photographs(count: int, channels: int = 3, size: int = 32) -> Tensor:
@@ -37,7 +37,7 @@ def python_hash(value: int, *salts: int) -> int:
     return mixed
 
 
-def slow_augment(image: np.ndarray, index: int, view: int, recipe: str) -> np.ndarray:
+def slow_augment(image: np.ndarray, index: int, view: int, augmentation: str) -> np.ndarray:
     """One image, one pixel at a time, straight from the description."""
     size = image.shape[-1]
     pad, hole = max(1, size // 8), max(1, size // 4)
@@ -46,14 +46,18 @@ def slow_augment(image: np.ndarray, index: int, view: int, recipe: str) -> np.nd
         return python_hash(index, view, stream) * high // 2**32
 
     down, right = draw(2 * pad + 1, 0) - pad, draw(2 * pad + 1, 1) - pad
-    mirrored = "flip" in recipe and draw(2, 2) == 1
+    mirrored = "flip" in augmentation and draw(2, 2) == 1
     top, left = draw(size, 3) - hole // 2, draw(size, 4) - hole // 2
     out = np.zeros_like(image)
     for row in range(size):
         for column in range(size):
             y, x = row + down, (size - 1 - column if mirrored else column) + right
             inside = 0 <= y < size and 0 <= x < size
-            cut = "cutout" in recipe and top <= row < top + hole and left <= column < left + hole
+            cut = (
+                "cutout" in augmentation
+                and top <= row < top + hole
+                and left <= column < left + hole
+            )
             if inside and not cut:
                 out[:, row, column] = image[:, y, x]
     return out
@@ -87,57 +91,60 @@ def test_views_of_an_image_are_independent() -> None:
     st.integers(1, 2**20),
 )
 def test_equals_the_slow_oracle(
-    recipe: str, size: int, channels: int, indices: list[int], view: int
+    augmentation: str, size: int, channels: int, indices: list[int], view: int
 ) -> None:
     images = photographs(len(indices), channels, size)
-    fast = augment(images, torch.tensor(indices), view, recipe)
+    fast = augment(images, torch.tensor(indices), view, augmentation)
     slow = [
-        slow_augment(image, index, view, recipe)
+        slow_augment(image, index, view, augmentation)
         for image, index in zip(images.numpy(), indices, strict=True)
     ]
     np.testing.assert_array_equal(fast.numpy(), np.stack(slow))
 
 
-@pytest.mark.parametrize("recipe", AUGMENTED)
-def test_the_batch_around_an_image_does_not_matter(recipe: str) -> None:
+@pytest.mark.parametrize("augmentation", AUGMENTED)
+def test_the_batch_around_an_image_does_not_matter(augmentation: str) -> None:
     images, rows = photographs(64), torch.arange(64)
-    whole = augment(images, rows, 3, recipe)
+    whole = augment(images, rows, 3, augmentation)
     shuffled = torch.randperm(64)
-    assert torch.equal(augment(images[shuffled], rows[shuffled], 3, recipe), whole[shuffled])
-    assert torch.equal(augment(images[17:18], rows[17:18], 3, recipe), whole[17:18])
+    assert torch.equal(augment(images[shuffled], rows[shuffled], 3, augmentation), whole[shuffled])
+    assert torch.equal(augment(images[17:18], rows[17:18], 3, augmentation), whole[17:18])
 
 
-@pytest.mark.parametrize("recipe", AUGMENTED)
-def test_the_global_generator_is_neither_read_nor_moved(recipe: str) -> None:
+@pytest.mark.parametrize("augmentation", AUGMENTED)
+def test_the_global_generator_is_neither_read_nor_moved(augmentation: str) -> None:
     images, rows = photographs(8), torch.arange(8)
     torch.manual_seed(0)
-    first = augment(images, rows, 1, recipe)
+    first = augment(images, rows, 1, augmentation)
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    assert torch.equal(augment(images, rows, 1, recipe), first)
+    assert torch.equal(augment(images, rows, 1, augmentation), first)
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("recipe", AUGMENTED)
-def test_views_differ_and_the_input_stays(recipe: str) -> None:
+@pytest.mark.parametrize("augmentation", AUGMENTED)
+def test_views_differ_and_the_input_stays(augmentation: str) -> None:
     images, rows = photographs(64), torch.arange(64)
     before = images.clone()
-    one, two = augment(images, rows, 1, recipe), augment(images, rows, 2, recipe)
+    one, two = augment(images, rows, 1, augmentation), augment(images, rows, 2, augmentation)
     assert (one != two).flatten(1).any(1).float().mean() > 0.9
     assert torch.equal(images, before)
 
 
 def test_view_zero_and_none_are_clean() -> None:
     images, rows = photographs(4), torch.arange(4)
-    assert all(torch.equal(augment(images, rows, 0, recipe), images) for recipe in RECIPES)
+    assert all(
+        torch.equal(augment(images, rows, 0, augmentation), images)
+        for augmentation in AUGMENTATIONS
+    )
     assert torch.equal(augment(images, rows, 5, "none"), images)
 
 
 def test_crop_never_mirrors_and_crop_flip_mirrors_half() -> None:
     images, rows = photographs(1).expand(2000, -1, -1, -1), torch.arange(2000)
-    for recipe, expected in (("crop", 0.0), ("crop-flip", 0.5)):
-        views = augment(images, rows, 1, recipe)
+    for augmentation, expected in (("crop", 0.0), ("crop-flip", 0.5)):
+        views = augment(images, rows, 1, augmentation)
         # The centre is never padding. Which way round it lies in the image tells the mirror.
         centre, source = views[:, 0, 16, 12:20], images[0, 0]
         plain = source.unfold(1, 8, 1).flatten(0, 1)
@@ -159,16 +166,18 @@ def test_cutout_blackens_a_square_of_a_quarter_side() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("recipe", AUGMENTED)
-def test_the_gpu_gives_the_same_pixels(recipe: str) -> None:
+@pytest.mark.parametrize("augmentation", AUGMENTED)
+def test_the_gpu_gives_the_same_pixels(augmentation: str) -> None:
     images, rows = photographs(256), torch.arange(256) * 7919
-    on_gpu = augment(images.cuda(), rows, 9, recipe)
-    assert torch.equal(on_gpu.cpu(), augment(images, rows, 9, recipe))
+    on_gpu = augment(images.cuda(), rows, 9, augmentation)
+    assert torch.equal(on_gpu.cpu(), augment(images, rows, 9, augmentation))
 
 
 def test_wrong_input_is_named() -> None:
     images, rows = photographs(4), torch.arange(4)
-    with pytest.raises(ValueError, match="recipe='flip' must be one of none, crop, crop-flip"):
+    with pytest.raises(
+        ValueError, match="augmentation='flip' must be one of none, crop, crop-flip"
+    ):
         augment(images, rows, 1, "flip")
     with pytest.raises(ValueError, match="view=-1 must be at least 0"):
         augment(images, rows, -1, "crop")

@@ -167,7 +167,7 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
 def test_the_results_of_the_run_are_printed_and_sorted_is_called_an_audit(workplace, capsys):
     accuracy = {
         "no_graph": 0.91,
-        "batch": {"mean": 0.92, "std": 0.0},
+        "batch": {"mean": 0.92, "std": 0.0, "repeats": 5},
         "inductive": 0.94,
         "sorted": 0.97,
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.parameters import Parameters
@@ -36,6 +39,58 @@ def test_a_wrong_parameter_is_one_clear_error(wrong: dict[str, Any], said: str) 
     with pytest.raises(ConfigError, match=said) as error:
         Config.from_parameters(wrong)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"k": np.int64(5)}, 5),
+        ({"k": np.uint8(5)}, 5),
+        ({"k": torch.tensor(5)}, 5),
+        ({"temperature": np.float32(0.5)}, 0.5),
+        ({"temperature": np.float64(0.1)}, 0.1),
+        ({"temperature": torch.tensor(0.5, dtype=torch.bfloat16)}, 0.5),
+        ({"temperature": np.int32(2)}, 2.0),
+        ({"download": np.bool_(True)}, True),
+        ({"download": torch.tensor(False)}, False),
+        ({"dataset": np.str_("digits")}, "digits"),
+        ({"image_size": np.int16(8)}, 8),
+    ],
+    ids=str,
+)
+def test_scalars_of_numpy_and_torch_are_what_they_stand_for(
+    given: dict[str, Any], meant: Any
+) -> None:
+    (name,) = given
+    config = Config.from_parameters(given)
+    found = config.parameters()[name]
+    assert (found, type(found)) == (meant, type(meant))
+    assert json.loads(json.dumps(config.parameters()))[name] == meant
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"k": np.float64(5)},
+        {"k": np.bool_(True)},
+        {"k": torch.tensor(5.0)},
+        {"k": np.array([5])},
+        {"k": np.array(5)},
+        {"k": torch.tensor([5])},
+        {"temperature": np.float32("nan")},
+        {"temperature": np.bool_(True)},
+        {"temperature": np.complex64(1)},
+        {"download": np.int64(1)},
+        {"dataset": np.bytes_(b"digits")},
+        {"k": "5"},
+        {"download": 1},
+    ],
+    ids=str,
+)
+def test_nothing_else_is_taken_for_another_type(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"^{name}=.* must be of type"):
+        Config.from_parameters(wrong)
 
 
 def test_a_notebook_collects_its_parameters() -> None:

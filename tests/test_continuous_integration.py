@@ -31,6 +31,23 @@ def test_the_workflow_runs_make_test_on_every_python_that_is_promised() -> None:
     assert setup["with"]["python-version"] == "${{ matrix.python }}"
 
 
+def test_the_workflow_is_one_that_github_takes() -> None:
+    path = ROOT / ".github" / "workflows" / "test.yml"
+    workflow, text = load(path), path.read_text()
+    assert set(workflow) <= {"name", True, "permissions", "env", "jobs"}
+    known = {"runs-on", "timeout-minutes", "strategy", "env", "steps"}
+    for job in workflow["jobs"].values():
+        assert {"runs-on", "steps"} <= set(job) <= known
+        assert re.fullmatch(r"(ubuntu|macos|windows)-(latest|[\d.]+)", job["runs-on"])
+        for step in job["steps"]:
+            assert len(step.keys() & {"uses", "run"}) == 1
+            assert step.keys() <= {"name", "run"} | ({"uses", "with"} if "uses" in step else set())
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/b@v1"))
+    expressions = re.findall(r"\$\{\{(.*?)\}\}", text)
+    matrix = {f"matrix.{name}" for name in workflow["jobs"]["test"]["strategy"]["matrix"]}
+    assert {e.strip() for e in expressions} == matrix
+
+
 def test_the_workflow_installs_what_a_fresh_machine_lacks() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     needed = set(re.findall(r"missing\+=\((.*?)\)", script)) - {"make"}

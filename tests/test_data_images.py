@@ -296,6 +296,26 @@ def test_a_view_is_the_augmentation_of_its_images_and_a_preview_their_picture() 
     assert grey.mode == "L" and np.array_equal(np.asarray(grey), pets.images[2, 0])
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "name", "expected"),
+    [
+        (3, 8, "mine", "crop-flip"),
+        (1, 8, "mine", "crop"),
+        (1, 8, "digits", "crop"),
+        (1, 28, "fashion-mnist", "crop-flip"),
+        (64, 1, "features", "none"),
+        (3, 1, "features", "none"),
+    ],
+)
+def test_what_may_be_a_digit_is_not_mirrored_unless_asked(
+    channels: int, size: int, name: str, expected: str
+) -> None:
+    pixels = torch.zeros(2, channels, size, size, dtype=torch.uint8)
+    images = ImageSet(pixels, torch.tensor([0, 1]), ("a", "b"), name)
+    assert images.augmentation_for("auto") == expected
+    assert images.augmentation_for("crop-flip-cutout") == "crop-flip-cutout"
+
+
 def test_the_fingerprint_changes_with_everything_but_the_name() -> None:
     pets = image_set()
     images = pets.images.clone()

@@ -76,9 +76,9 @@ def check_waves(waves: Tensor) -> None:
         raise DataError(f"waves must be (N, 1, L), not {tuple(waves.shape)}")
 
 
-def shift(waves: Tensor, indices: Tensor, view: int, recipe: str) -> Tensor:
+def shift(waves: Tensor, indices: Tensor, view: int, augmentation: str) -> Tensor:
     """Another phase."""
-    if view == 0 or recipe == "none":
+    if view == 0 or augmentation == "none":
         return waves
     length = waves.shape[-1]
     places = torch.arange(length) + uniform(indices, length, view)[:, None]

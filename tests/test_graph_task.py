@@ -64,7 +64,7 @@ def test_queries_come_in_augmented_views_and_the_bank_is_clean(tmp_path: Path) -
     for epoch in range(5):
         (x, *_), _ = met(task, indices, epoch)
         view = 1 + epoch % config.training.graph_views
-        images = splits.train.view(indices, view, config.data.augmentation_name)
+        images = splits.train.view(indices, view, splits.train.augmentation_for("auto"))
         torch.testing.assert_close(x, task.student.features(images), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(task.clean, task.student.features(splits.train.images))
 

@@ -91,6 +91,23 @@ def test_remove_undoes_add_exactly() -> None:
     )
 
 
+def test_rows_are_removed_once() -> None:
+    grown = predictor()
+    rows = grown.add(BRIGHT[:4], np.array(["bright"] * 4), new="bright")
+    grown.remove([])
+    assert grown.classes == ("dark", "grey", "bright")
+    grown.remove(torch.from_numpy(rows))
+    with pytest.raises(ValueError, match="rows: 120 is no node, allowed are 0 to 119"):
+        grown.remove(rows)
+
+
+def test_a_label_that_two_classes_have_is_refused() -> None:
+    student, bank = predictor().student, predictor().bank
+    twins = Predictor(student, bank, ("crane", "crane"))
+    with pytest.raises(ValueError, match="labels: 'crane' is the name of several classes"):
+        twins.add(BRIGHT[:1], "crane")
+
+
 def test_a_class_that_goes_lets_the_next_one_move_up() -> None:
     grown = predictor()
     bright = grown.add(BRIGHT[:4], "bright", new=["bright"])
@@ -150,6 +167,16 @@ def test_a_grown_predictor_is_saved_with_its_classes(tmp_path: Path) -> None:
         ("bright", [], "labels: 'bright' must be one of 'dark', 'grey', or be named in new"),
         (["dark"], [], "labels: 1 names for 3 images"),
         ("dark", ["dark"], "new: 'dark' is a class already"),
+        ("bright", ["bright", "bright"], "new: 'bright' is a class already, or is named twice"),
+        (
+            "cafe\u0301",
+            ["cafe\u0301", "caf\xe9"],
+            "new: '.*' is a class already, or is named twice",
+        ),
+        ([1, 1, 2], ["bright"], "labels: 1 must be the name of a class, as text"),
+        (1, [], "labels: 1 must be the name of a class, as text"),
+        ("bright", [3], "new: 3 must be the name of a class, as text"),
+        ("bright", "white", "labels: 'bright' must be one of 'dark', 'grey', 'white', or"),
         ("bright", ["bright", "white"], "new: no image has the label 'white'"),
     ],
 )
@@ -168,6 +195,14 @@ def test_what_cannot_be_added_or_removed_is_told() -> None:
     for rows in ([120], [-1]):
         with pytest.raises(ValueError, match=f"rows: {rows[0]} is no node, allowed are 0 to 119"):
             grown.remove(rows)
+    for wrong, said in (
+        ([True] * 120, r"rows must be integers \(n,\), not bool \(120,\)"),
+        ([1.5], r"rows must be integers \(n,\), not float64"),
+        (5, r"rows must be integers \(n,\), not int64 \(\)"),
+        ([7, 5, 7], "rows: 7 is named twice"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            grown.remove(wrong)
     with pytest.raises(ValueError, match=r"rows: 7 nodes .* would be left, k \+ 2 = 8 are needed"):
         grown.remove(range(113))
     for graph in ("none", "random"):

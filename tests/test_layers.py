@@ -20,7 +20,7 @@ LAYERS = [
     {"data"},
     {"graph"},
     {"models", "drawing"},
-    {"own"},
+    {"own", "teachers"},
     {"manifest"},
     {"runs"},
     {"evaluation"},

@@ -28,7 +28,8 @@ from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.files import BrokenFileError
 from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results, configurations
-from cnn2gnn.runs import Run, load_splits, teacher_folder
+from cnn2gnn.runs import Run, load_splits
+from cnn2gnn.teachers import teacher_folder
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.explore.obtain import obtain_run
+from cnn2gnn.distillation.obtain import obtain_run
 from cnn2gnn.names import joined, run_name, run_names
 
 

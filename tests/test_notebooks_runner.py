@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -15,6 +17,7 @@ import pytest
 
 from cnn2gnn import notebooks
 from cnn2gnn.config import Config, ConfigError, DataConfig, TeacherConfig
+from cnn2gnn.runs import Run
 
 PACKAGED = sorted(notebooks.folder().glob("*.ipynb"))
 
@@ -182,3 +185,41 @@ def test_notebooks_are_handed_out_and_none_is_written_over(tmp_path):
     again = notebooks.copy(tmp_path / "mine")
     assert [path for path, same in again.items() if not same] == [changed]
     assert changed.read_text() == "mine"
+
+
+def reader() -> list[str]:
+    """What a command is run by that may write only where permissions let it, root or not."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and nothing here takes that from it")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def test_a_run_that_is_only_read_is_explored(small_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "shared" / "small"
+    shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns("exports"))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    for path in (*before, folder, folder.parent):
+        path.chmod(path.stat().st_mode & ~0o222)
+    code = f"""if True:
+        import os
+        from cnn2gnn import notebooks
+        assert not os.access({str(folder)!r}, os.W_OK)
+        given = {{"run": "small", "runs_dir": {str(folder.parent)!r}}}
+        notebooks.execute(notebooks.find("03"), given)
+    """
+    (tmp_path / "mine").mkdir()
+    try:
+        done = subprocess.run(
+            [*reader(), sys.executable, "-c", code],
+            cwd=tmp_path / "mine", capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(notebooks.folder().parent)},
+        )  # fmt: skip
+    finally:  # so that pytest can clear it away
+        for path in (folder.parent, folder, *before):
+            path.chmod(path.stat().st_mode | 0o200)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    written = {path.name for path in (tmp_path / "mine" / "exports").iterdir()}
+    assert written == {"mistakes.csv", "mistakes.graphml"}

@@ -14,10 +14,12 @@ from torch.nn import functional as F
 
 from cnn2gnn import distil, load_run
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.data import DataError, Splits
+from cnn2gnn.data import DataError, Splits, channel_statistics
 from cnn2gnn.distillation.session import Session
+from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.manifest import facts
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.own import Own
 from cnn2gnn.registry import LEARNERS, LOSSES, STEMS
@@ -89,8 +91,13 @@ def test_a_run_takes_objects_and_asks_for_them_again(tmp_path: Path) -> None:
         closed.load_splits()
     again = load_run(run.folder, stem=a_stem(), graph=EqualNeighbours(7), data=data)
     images = data.test.images[:20]
+    taught = load_run(run.folder, teacher=a_teacher().train(), stem=a_stem(), data=data)
+    assert taught.own.teacher is not None and run.own.teacher is not None
+    assert taught.own.teacher.fingerprint() == run.manifest["teacher"]
     out, expected = (r.load_student()(images, r.load_bank()).logits for r in (again, run))
     assert torch.equal(out, expected)
+    with pytest.raises(ValueError, match="teacher is Teacher"):
+        load_run(run.folder, teacher=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data=data)
     with pytest.raises(ValueError, match="graph is EqualNeighbours"):
         load_run(run.folder, graph=EqualNeighbours(6))
 
@@ -153,6 +160,50 @@ def test_data_of_ones_own_are_checked_before_anything_is_trained(tmp_path: Path)
     for message, data in wrong.items():
         with pytest.raises(DataError, match=message):
             distil(small_config(tmp_path, run="x"), data=data)
+    assert [*tmp_path.iterdir()] == []
+
+
+class ColourNet(nn.Module):
+    """Sees colours only."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.look = nn.Conv2d(channels, 8, 3)
+        self.decide = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decide(self.look(images).relu().amax((2, 3)))
+
+
+def test_a_colour_teacher_sees_grey_images_as_rgb(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = load_splits(small_config(tmp_path).data)
+    data = Splits(*(replace(part, name="mine") for part in loaded))
+    run = distil(small_config(tmp_path, run="bare", epochs=1), ColourNet(), data=data)
+    mean, std = channel_statistics(data.train.images)
+    rgb = (data.test.images.repeat(1, 3, 1, 1) / 255 - mean) / std
+    expected = ColourNet()(rgb)
+    torch.testing.assert_close(run.load_nodes()["teacher_logits"], expected, rtol=1e-4, atol=1e-4)
+    nodes = RunNodes.load(load_run(run.folder, teacher=ColourNet(), data=data))
+    said = nodes.teacher_logits_of(Node(BANK, 3))
+    rgb = (data.train.images[3:4].repeat(1, 3, 1, 1) / 255 - mean) / std
+    torch.testing.assert_close(said, ColourNet()(rgb)[0], rtol=1e-4, atol=1e-4)
+    assert nodes.teacher is not None and not nodes.teacher.training
+    known = Teacher(ColourNet(), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "imagenet")
+    Session.start(small_config(tmp_path, run="known", epochs=1), Own(data, known))
+    # of nobody's data it is known whether they may be mirrored
+    assert "mine: augmentation=auto is crop" in caplog.messages
+    assert run.manifest["augmentation"] == "crop" and facts(run.manifest)["augmentation"] == "crop"
+
+
+def test_a_grey_teacher_of_colour_images_is_one_error_and_nothing_is_made(tmp_path: Path) -> None:
+    grey = load_splits(small_config(tmp_path).data)
+    data = Splits(*(replace(p, images=p.images.repeat(1, 3, 1, 1)) for p in grey))
+    for teacher in (ColourNet(1), Teacher(ColourNet(1), [0.5], [0.3], "grey")):
+        with pytest.raises(ValueError, match=r"teacher .* fails on one image \(1, 3, 8, 8\)"):
+            distil(small_config(tmp_path, run="x"), teacher, data=data)
     assert [*tmp_path.iterdir()] == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,12 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
-TEST = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+EXTRAS = {  # a group may take in another one: cnn2gnn[sweep]
+    group: [r for r in map(Requirement, texts) if r.name != PROJECT["name"]]
+    for group, texts in PROJECT["optional-dependencies"].items()
+}
+TEST = EXTRAS.pop("test")
+OPTIONAL = [requirement for group in EXTRAS.values() for requirement in group]
 
 
 def imported(folder: Path) -> set[str]:
@@ -46,7 +52,7 @@ def declared(requirements: list[Requirement]) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in requirements}
 
 
-@pytest.mark.parametrize("requirement", RUNTIME + TEST, ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", RUNTIME + OPTIONAL + TEST, ids=lambda r: r.name)
 def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirement):
     assert [specifier.operator for specifier in requirement.specifier] == [">="]
     assert requirement.specifier.contains(version(requirement.name), prereleases=True)
@@ -54,7 +60,10 @@ def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirem
 
 @pytest.mark.parametrize(
     ("folder", "allowed"),
-    [("cnn2gnn", declared(RUNTIME) | {"torch-geometric"}), ("tests", declared(RUNTIME + TEST))],
+    [
+        ("cnn2gnn", declared(RUNTIME + OPTIONAL) | {"torch-geometric"}),
+        ("tests", declared(RUNTIME + OPTIONAL + TEST)),
+    ],
 )
 def test_what_is_imported_is_declared(folder, allowed):
     # SparseGraph.pyg() needs PyTorch Geometric only for those who have it.
@@ -80,16 +89,52 @@ def test_conda_gives_the_python_and_pip_the_project():
     assert environment["name"] == PROJECT["name"]
 
 
-def test_the_wheel_carries_the_notebooks_and_the_type_marker(tmp_path):
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_the_notebooks_and_the_type_marker(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     packed = {name for name in names if name.startswith("cnn2gnn/_notebooks/")}
     lying = {f"cnn2gnn/_notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert packed == lying != set()
     assert "cnn2gnn/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"cnn2gnn"}
+
+
+def test_an_installed_wheel_works_far_from_any_checkout(wheel, tmp_path):
+    site, away = tmp_path / "site", tmp_path / "away"
+    away.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(site), "JUPYTER_CONFIG_DIR": str(tmp_path)}
+
+    def python(*arguments: object) -> str:
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, cwd=away, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    python("-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel)
+    where = "import cnn2gnn.notebooks as n; print(cnn2gnn.__version__, n.__file__, n.folder())"
+    said, module, folder = python("-c", f"import cnn2gnn; {where}").split()
+    assert wheel.name.startswith(f"cnn2gnn-{said}-")
+    package = site / "cnn2gnn"
+    assert (Path(module), Path(folder)) == (package / "notebooks.py", package / "_notebooks")
+
+    usage = python("-m", "cnn2gnn", "--help")
+    commands = re.findall(r"^    (\w+)", usage, re.MULTILINE)
+    assert {"run", "notebooks", "lab"} <= {*commands}
+    python("-m", "cnn2gnn", "notebooks", "mine")
+    written, ours = ({p.name: p.read_bytes() for p in place.glob("*.ipynb")}
+                     for place in (away / "mine", ROOT / "notebooks"))  # fmt: skip
+    assert written == ours
+    # the server would go on until it is stopped: it is asked for its version alone
+    *paths, lab = python("-m", "cnn2gnn", "lab", "theirs", "--version").split()
+    assert paths == [f"theirs/{name}" for name in sorted(ours)] and lab == version("jupyterlab")
 
 
 def make(folder: Path, *arguments: str) -> str:

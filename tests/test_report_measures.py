@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -56,6 +58,29 @@ class TestAccuracyTable:
         assert table.loc["graph student", "inductive"] == "92.00 ± 2.83"
         # the deviation over reshuffles of one run is not that over runs
         assert table.loc["graph student", "batch (mean ± std)"] == "85.00 ± 0.00"
+
+    def test_one_draw_has_no_deviation(self):
+        metrics = some_metrics()
+        metrics["student"]["accuracy"]["batch"] |= {"std": 0.0, "repeats": 1}
+        table = tables.accuracy_table(metrics)
+        assert table.loc["graph student", "batch (mean ± std)"] == "85.00"
+
+    @pytest.mark.parametrize(
+        ("values", "text"),
+        [
+            ([], "–"),
+            ([81.5], "81.50"),
+            ([math.nan], "–"),
+            ([math.nan, math.nan], "–"),
+            ([math.nan, 81.5], "81.50"),
+            ([80.0, math.nan, 82.0], "81.00 ± 1.41"),
+            ([20, 20], "20"),
+            ([20, 30], "25.00 ± 7.07"),
+        ],
+        ids=str,
+    )
+    def test_what_was_not_measured_has_no_part_in_the_text(self, values, text):
+        assert tables.mean_std(values) == text
 
     def test_no_run_is_an_error(self):
         with pytest.raises(ValueError, match="no run"):

@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "augmentation": ["RECIPES", "augment"],
+        "augmentation": ["AUGMENTATIONS", "augment"],
         "imageset": ["ImageSet", "Splits", "channel_statistics"],
         "loading": ["load"],
         "modality": ["Modality"],

@@ -4,8 +4,8 @@ A view is a seed: image 17 in view 3 is the same pixels on any device, in any ba
 So a teacher's logits may be computed once per view and still answer to exactly what the student
 sees.
 
-Recipes follow He et al. 2016 (§4.2: pad, crop, flip) and DeVries & Taylor 2017 (cutout). Lengths
-are those papers' at 32 pixels and scale with the image: padding S/8 (4 at 32), hole S/4 (8 at 32).
+Crops and flips follow He et al. 2016 (§4.2), cutout DeVries & Taylor 2017. Lengths are those
+papers' at 32 pixels and scale with the image: padding S/8 (4 at 32), hole S/4 (8 at 32).
 Padding and holes are black, as in torchvision's `RandomCrop` before normalisation.
 """
 
@@ -19,35 +19,35 @@ from cnn2gnn.data.hashing import uniform
 
 # To be raised whenever a view of an image becomes another one.
 VERSION = 1
-RECIPES = ("none", "crop", "crop-flip", "crop-flip-cutout")
+AUGMENTATIONS = ("none", "crop", "crop-flip", "crop-flip-cutout")
 
 
-def augment(images: Tensor, indices: Tensor, view: int, recipe: str) -> Tensor:
+def augment(images: Tensor, indices: Tensor, view: int, augmentation: str) -> Tensor:
     """Return view `view` of a batch of images.
 
     Args:
         images: uint8 `(B, C, S, S)`.
         indices: int64 `(B,)`, each image's index in its data set (at least 0).
         view: 0 is the clean image; 1, 2, … are augmented.
-        recipe: "none", "crop", "crop-flip" or "crop-flip-cutout".
+        augmentation: "none", "crop", "crop-flip" or "crop-flip-cutout".
 
     Returns:
         uint8 `(B, C, S, S)`; never written into `images`.
 
     Raises:
-        ValueError: an unknown recipe, a negative view, or indices of another length.
+        ValueError: an unknown augmentation, a negative view, or indices of another length.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe={recipe!r} must be one of {', '.join(RECIPES)}")
+    if augmentation not in AUGMENTATIONS:
+        raise ValueError(f"augmentation={augmentation!r} must be one of {', '.join(AUGMENTATIONS)}")
     if view < 0:
         raise ValueError(f"view={view} must be at least 0")
     if indices.shape != images.shape[:1]:
         raise ValueError(f"indices {tuple(indices.shape)} must be ({images.shape[0]},)")
-    if view == 0 or recipe == "none":
+    if view == 0 or augmentation == "none":
         return images
     indices = indices.to(images.device)
-    images = _crop(images, indices, view, flip="flip" in recipe)
-    return _cutout(images, indices, view) if "cutout" in recipe else images
+    images = _crop(images, indices, view, flip="flip" in augmentation)
+    return _cutout(images, indices, view) if "cutout" in augmentation else images
 
 
 def _crop(images: Tensor, indices: Tensor, view: int, flip: bool) -> Tensor:

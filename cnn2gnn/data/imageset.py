@@ -94,6 +94,19 @@ class ImageSet:
         """Return the same images and labels on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def augmentation_for(self, augmentation: str) -> str:
+        """Return the augmentation that is meant: "auto" goes by the images.
+
+        Colour images are taken for photographs, of which a mirrored one is another. Grey ones may
+        be digits or letters, and a mirrored 3 is none: but for Fashion-MNIST they are cropped only.
+        A single pixel is no picture but a vector of features, which stays as it is.
+        """
+        if augmentation != "auto":
+            return augmentation
+        if self.size == 1:
+            return "none"
+        return "crop-flip" if self.channels == 3 or self.name == "fashion-mnist" else "crop"
+
     def view(self, indices: Tensor, view: int, augmentation: str) -> Tensor:
         """Return the images at `indices` `(B,)` as view `view` shows them, `(B, C, S, S)`.
 
@@ -101,7 +114,7 @@ class ImageSet:
 
         Args:
             view: 0 is the clean image; 1, 2, … are augmented.
-            augmentation: the recipe, one of those that the modality knows.
+            augmentation: one of those that the modality knows.
         """
         indices = indices.to(self.images.device)
         augment = MODALITIES[self.modality].augment

@@ -25,8 +25,8 @@ class Modality:
     Attributes:
         decode: N encoded items, the size asked for (or None) and a title to samples `(N, C, …)`.
         check: raises a `DataError` for samples of another type or shape.
-        augment: samples `(B, C, …)`, their indices `(B,)`, a view and a recipe to that view of
-            them; a pure function of index and view, and view 0 is the clean sample.
+        augment: samples `(B, C, …)`, their indices `(B,)`, a view and an augmentation to that view
+            of them; a pure function of index and view, and view 0 is the clean sample.
         preview: one sample `(C, …)` to a picture of it.
         decode_version: raised whenever `decode` gives other results: what is kept is made anew.
         view_version: raised whenever `augment` does.

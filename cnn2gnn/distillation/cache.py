@@ -25,7 +25,7 @@ class TeacherCache:
     Args:
         teacher: in evaluation mode; asked only for views that are not on disk yet.
         images: the images, in order.
-        augmentation: the recipe of the views, as `ImageSet.view` takes it.
+        augmentation: of the views, as `ImageSet.view` takes it.
         views: augmented views (1 … views) to hold. 0: the teacher is asked in every step.
         folder: where views are kept, a file each, so that an interrupted build goes on.
     """

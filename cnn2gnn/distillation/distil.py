@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.data import Splits, channel_statistics
+from cnn2gnn.data import Splits
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.teacher import Teacher
@@ -50,9 +50,8 @@ def distil(
         raise ConfigError(f"give config or parameters ({', '.join(parameters)}), not both")
     config = Config.from_parameters(parameters) if config is None else config
     if isinstance(teacher, nn.Module) and not isinstance(teacher, Teacher):
-        images = (load_splits(config.data) if data is None else data).train.images
-        mean, std = channel_statistics(images)
-        own["teacher"] = Teacher(teacher, mean, std, type(teacher).__name__)
+        images = (load_splits(config.data) if data is None else data).train
+        own["teacher"] = Teacher.around(teacher, images)
     session = Session.start(config, Own(data, **own))
     session.finish(session.student(), session.baselines())
     return session.run

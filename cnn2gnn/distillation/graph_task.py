@@ -50,7 +50,7 @@ class GraphTask:
         self.module = student.network
         self.size = len(splits.train)
         self.train, self.validation = splits.train.to(device), splits.validation.to(device)
-        self.augmentation = config.data.augmentation_name
+        self.augmentation = splits.train.augmentation_for(config.data.augmentation)
         self.config, self.snapshots = config, snapshots
         self.clean = student.features(self.train.images)  # (M, d)
         self.clean_pixels = student.pixels(self.train.images)  # (M, p) or None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn2gnn.config import Config
-from cnn2gnn.data import Splits
+from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
 from cnn2gnn.distillation.sizes import check_sizes
 from cnn2gnn.distillation.students import Students
-from cnn2gnn.distillation.teacher import obtain_teacher, teacher_folder
+from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.environment import measured
 from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
@@ -23,10 +24,14 @@ from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.own import Own
+from cnn2gnn.registry import DATASETS
 from cnn2gnn.runs import Run, load_splits
+from cnn2gnn.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,6 +64,7 @@ class Session:
         fabric = start(config, None if own.fingerprints() else "students")
         if fabric.is_global_zero:
             run.lock()
+            _tell_augmentation(config.data.augmentation, splits.train)
         if own.teacher is None:
             teacher = obtain_teacher(config, splits, fabric)
             folder = teacher_folder(config, splits)
@@ -69,9 +75,8 @@ class Session:
         if fabric.is_global_zero:
             run.bind_teacher(teacher.fingerprint())
         views = config.training.views
-        cache = TeacherCache(
-            teacher, splits.train, config.data.augmentation_name, views, folder / "cache"
-        )
+        augmentation = splits.train.augmentation_for(config.data.augmentation)
+        cache = TeacherCache(teacher, splits.train, augmentation, views, folder / "cache")
         with fabric.rank_zero_first():
             cache.build()
         return cls(run, fabric, splits, teacher, cache)
@@ -180,6 +185,14 @@ class Session:
         if student.scope == "none":
             return None
         return student.bank(self.splits.train.images, self.splits.train.labels)
+
+
+def _tell_augmentation(augmentation: str, images: ImageSet) -> None:
+    """Tell what auto has become, where the images are the user's own: nobody has tried it there."""
+    if augmentation == "auto" and images.name not in DATASETS:
+        log.warning(
+            "%s: augmentation=auto is %s", images.name, images.augmentation_for(augmentation)
+        )
 
 
 def _baseline_metrics(student: Student, accuracies: dict[str, Any]) -> dict[str, Any]:

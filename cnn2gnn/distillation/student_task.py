@@ -44,12 +44,13 @@ class StudentTask:
         self.validation = splits.validation
         self.cache, self.config = cache, config
         self.distillation_loss = loss
+        self.augmentation = splits.train.augmentation_for(config.data.augmentation)
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """KD on the images `indices` `(B,)`, in this epoch's view."""
         training = self.config.training
         view = view_of(epoch, training.views)  # also without a teacher: else two things differed
-        images = self.train.view(indices, view, self.config.data.augmentation_name)
+        images = self.train.view(indices, view, self.augmentation)
         logits, labels = model(images).logits.float(), self.train.labels[indices]
         if self.cache is None:
             return F.cross_entropy(logits, labels)

@@ -22,7 +22,7 @@ from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.files import BrokenFileError, write_json
 from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.models.teacher import Teacher, in_chunks
-from cnn2gnn.runs import teacher_folder
+from cnn2gnn.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -126,5 +126,6 @@ def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, fol
         seed=settings.teacher_seed,
     )
     smoothing = settings.teacher_label_smoothing
-    task = TeacherTask(teacher, splits, config.data.augmentation_name, smoothing, fabric.device)
+    augmentation = splits.train.augmentation_for(config.data.augmentation)
+    task = TeacherTask(teacher, splits, augmentation, smoothing, fabric.device)
     fit(task, recipe, fabric, folder, EpochLog(folder, "teacher"), title=f"teacher {teacher.name}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cnn2gnn.data.names import shown
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 
@@ -53,6 +56,31 @@ def check_parts(student: Student, bank: Bank | None, classes: tuple[str, ...]) -
         )
 
 
+def as_names(given: Any, parameter: str) -> tuple[str, ...]:
+    """Return one name, or several, as text.
+
+    Raises:
+        ValueError: one is no text, such as a number: classes go by their names.
+    """
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{parameter}: {name!r} must be the name of a class, as text")
+    return tuple(map(str, names))  # numpy's text too
+
+
+def as_rows(given: Any) -> Tensor:
+    """Return nodes, int64 `(n,)`.
+
+    Raises:
+        ValueError: they are no list of integers; a mask would be read as the rows 1 and 0.
+    """
+    rows = np.asarray(given)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        raise ValueError(f"rows must be integers (n,), not {rows.dtype} {rows.shape}")
+    return torch.from_numpy(rows.astype(np.int64))
+
+
 def names_with(
     classes: tuple[str, ...], named: Sequence[str], new: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -62,15 +90,19 @@ def names_with(
         named: the class of each image that is added.
 
     Raises:
-        ValueError: a name is in neither, or a new one is there already, twice, or without image.
+        ValueError: a name is in neither, or that of several classes; or a new one is there
+            already, twice, or without image.
     """
     joined = classes + new
+    alike = [shown(name) for name in joined]  # é may be one sign or two
     for name in named:
         if name not in joined:
             allowed = ", ".join(map(repr, joined))
             raise ValueError(f"labels: {name!r} must be one of {allowed}, or be named in new")
+        if classes.count(name) > 1:
+            raise ValueError(f"labels: {name!r} is the name of several classes")
     for name in new:
-        if joined.count(name) > 1:
+        if alike.count(shown(name)) > 1:
             raise ValueError(f"new: {name!r} is a class already, or is named twice")
         if name not in named:
             raise ValueError(f"new: no image has the label {name!r}")

@@ -156,7 +156,8 @@ class RunNodes:
     def teacher(self) -> Teacher | None:
         """The teacher of the run, if it still lies beside it; one of the user's own does not."""
         if "teacher" in self.run.made_with:
-            return self.run.own.teacher
+            own = self.run.own.teacher
+            return None if own is None else own.eval()
         path = self.run.teacher_path
         if not path.exists():
             return None

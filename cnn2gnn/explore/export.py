@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,8 +21,14 @@ from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.files import replacing
 from cnn2gnn.graph import SparseGraph
+from cnn2gnn.runs import Run
 
 TABLE_FORMATS, FIGURE_FORMATS = (".csv", ".parquet"), (".png", ".svg", ".pdf")
+
+
+def exports_folder(run: Run) -> Path:
+    """Where exports go: into the run's folder, or into the working one where that is only read."""
+    return (run.folder if os.access(run.folder, os.W_OK) else Path.cwd()) / "exports"
 
 
 def export_selection(state: ExplorerState, path: str | Path) -> Path:

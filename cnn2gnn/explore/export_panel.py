@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,9 +41,8 @@ class ExportPanel:
         colour: Callable[[], str],
     ) -> None:
         self._state, self._colour = state, colour
-        home = state.nodes.run.folder
-        folder = (home if os.access(home, os.W_OK) else Path.cwd()) / "exports"
-        self.folder = Text(str(folder), description="folder", layout=Layout(width="620px"))
+        folder = str(export.exports_folder(state.nodes.run))
+        self.folder = Text(folder, description="folder", layout=Layout(width="620px"))
         self.plot = Dropdown(options=list(plots(state)), description="plot")
         self.done = HTML()
         files: dict[str, Callable[[ExplorerState, Path], Path]] = {

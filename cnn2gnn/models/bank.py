@@ -56,7 +56,7 @@ class Bank:
         """Return the bank without the nodes `rows`, int64 `(m,)`.
 
         Raises:
-            ValueError: a row that the bank does not have.
+            ValueError: a row that the bank does not have, or that is named twice.
         """
         self._check_rows(rows)
         kept = torch.ones(len(self), dtype=torch.bool, device=self.labels.device)
@@ -67,7 +67,7 @@ class Bank:
         """Return the bank with new labels `(m,)` at `rows`, int64 `(m,)`; residuals follow.
 
         Raises:
-            ValueError: a row that the bank does not have.
+            ValueError: a row that the bank does not have, or that is named twice.
         """
         self._check_rows(rows)
         changed = self.labels.clone()
@@ -131,6 +131,9 @@ class Bank:
         wrong = rows[(rows < 0) | (rows >= len(self))]
         if len(wrong):
             raise ValueError(f"rows: {int(wrong[0])} is no node, allowed are 0 to {len(self) - 1}")
+        found, counts = rows.unique(return_counts=True)
+        if len(found) < len(rows):
+            raise ValueError(f"rows: {int(found[counts > 1][0])} is named twice")
 
     def _held(self) -> list[tuple[str, Any]]:
         held = ((item.name, getattr(self, item.name)) for item in fields(self))

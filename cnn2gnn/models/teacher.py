@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.data import ImageSet
+from cnn2gnn.data import ImageSet, channel_statistics
 from cnn2gnn.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
 from cnn2gnn.models.layers import Floats, Normalise
 from cnn2gnn.models.networks import build_network
@@ -20,7 +20,8 @@ class Teacher(nn.Module):
 
     Args:
         network: any module from normalised images `(B, C, H, W)` to logits `(B, classes)`.
-        mean, std: of the channels, in [0, 1] units, each of length C.
+        mean, std: of the channels, in [0, 1] units, each of length C. Where C is 3, grey images
+            become RGB by three equal channels; colour images never become grey.
         name: what tables call it.
     """
 
@@ -30,6 +31,18 @@ class Teacher(nn.Module):
         self.network = network
         self.name = name
         self.shape: dict[str, int] | None = None  # of a network that can be built from its name
+
+    @classmethod
+    def around(cls, network: nn.Module, images: ImageSet) -> Teacher:
+        """Return a teacher of a network of your own, normalised by the statistics of `images`.
+
+        A network whose first convolution takes three channels sees grey images as RGB.
+        """
+        mean, std = channel_statistics(images.images)  # (C,)
+        first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+        if images.channels == 1 and first is not None and first.in_channels == 3:
+            mean, std = mean.repeat(3), std.repeat(3)  # (3,)
+        return cls(network, mean, std, type(network).__name__)
 
     @classmethod
     def build(

@@ -35,7 +35,7 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
     Args:
         metrics: content of one `metrics.json`, or of several that differ in their seed: then every
             accuracy is mean ± standard deviation over them. Of one, only `batch` has a deviation,
-            over the reshuffles.
+            over the reshuffles if there are several.
 
     Returns:
         Rows teacher, twin, undistilled graph student, graph student, as far as they
@@ -81,7 +81,7 @@ def _row(models: list[dict[str, Any]]) -> dict[str, str]:
     for protocol, column in COLUMNS.items():
         values = [m["accuracy"][protocol] for m in models if protocol in m["accuracy"]]
         if values and protocol == "batch":
-            if len(values) == 1:
+            if len(values) == 1 and values[0]["repeats"] > 1:
                 row[column] = plus_minus(100 * values[0]["mean"], 100 * values[0]["std"])
                 continue
             values = [value["mean"] for value in values]
@@ -183,8 +183,10 @@ def heading(column: str, unit: str | None) -> str:
 def mean_std(values: Sequence[float]) -> str:
     """One value, or mean ± standard deviation of several, as text; – for none.
 
-    A whole number that is the same in all runs, such as k, has no deviation.
+    A whole number that is the same in all runs, such as k, has no deviation. NaN is no value: a
+    class may have no test image in one run.
     """
+    values = [value for value in values if not pd.isna(value)]
     if not values:
         return NONE
     if len(values) == 1 or (isinstance(values[0], int) and len({*values}) == 1):

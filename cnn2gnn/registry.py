@@ -69,7 +69,12 @@ LEARNERS = Registry(
         "none": "cnn2gnn.graph.learners:NoGraph",
         "random": "cnn2gnn.graph.learners:RandomNeighbours",
         "fixed": "cnn2gnn.graph.learners:FixedNeighbours",
-        "softmax": "cnn2gnn.graph.learners:SoftmaxNeighbours",
+        "whitened": "cnn2gnn.graph.learners:WhitenedNeighbours",
+        "adaptive-k": "cnn2gnn.graph.adaptive_k:LearnedK",
+        "softmax": "cnn2gnn.graph.scored:SoftmaxNeighbours",
+        "sparsemax": "cnn2gnn.graph.scored:SparsemaxNeighbours",
+        "entmax": "cnn2gnn.graph.scored:EntmaxNeighbours",
+        "gumbel": "cnn2gnn.graph.scored:GumbelNeighbours",
     },
 )
 

@@ -242,3 +242,19 @@ def test_undistilled_differs_from_the_student_by_the_teacher_alone(folder: Path)
     metrics, nodes = run.metrics(), run.load_nodes()
     assert metrics["baselines"]["undistilled"]["accuracy"] == metrics["student"]["accuracy"]
     assert nodes["undistilled_logits"].equal(nodes["logits"])
+
+
+@pytest.mark.parametrize(
+    "graph", ["whitened", "adaptive-k", "softmax", "sparsemax", "entmax", "gumbel"]
+)
+def test_every_learner_goes_through_a_run(folder: Path, graph: str) -> None:
+    """Trained, evaluated, saved and read again; what is explored is what was measured."""
+    few = {"train_images": 100, "stem": "linear", "graph_epochs": 2, "k": 6}
+    run = distil(tiny(folder, run=graph, graph=graph, **few))
+    nodes = RunNodes.load(load_run(graph, folder))
+    saved = run.load_nodes()
+    accuracy_ = run.metrics()["student"]["accuracy"]["inductive"]
+    right = (saved["logits"].argmax(1) == saved["labels"]).double().mean().item()
+    assert right == pytest.approx(accuracy_)
+    out = inductive(nodes.student, no_graph(nodes.student, nodes.splits.test.images), nodes.bank)
+    torch.testing.assert_close(out.logits, saved["logits"], rtol=1e-3, atol=1e-3)

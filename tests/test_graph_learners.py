@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 
 from cnn2gnn.graph import (
     AdaptiveNeighbours,
+    EntmaxNeighbours,
     FixedNeighbours,
+    GumbelNeighbours,
+    LearnedK,
     NoGraph,
     RandomNeighbours,
     SoftmaxNeighbours,
+    SparseGraph,
+    SparsemaxNeighbours,
+    WhitenedNeighbours,
     adaptive_weights,
 )
 from cnn2gnn.registry import LEARNERS
@@ -20,6 +26,11 @@ from cnn2gnn.registry import LEARNERS
 
 def features(n, d, seed=0, dtype=torch.float64):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# their weights move with the distances; whoever looks at the features alone is another kind
+SCORED = ["softmax", "sparsemax", "entmax", "gumbel"]
+BY_DISTANCE = ["adaptive", "whitened", "fixed", "adaptive-k", *SCORED]
 
 
 def dense_adjacency(queries, keys, k, exclude):
@@ -73,8 +84,9 @@ def test_within_a_set_equals_the_set_as_bank_without_self(case):
     assert (mine - right).abs().max() <= 1e-6 * (1 + right.abs().max())
 
 
-@pytest.mark.parametrize("learner", [AdaptiveNeighbours(3), SoftmaxNeighbours(3, 2.0)])
-def test_gradcheck_in_float64(learner):
+@pytest.mark.parametrize("name", ["adaptive", "whitened", *SCORED, "adaptive-k"])
+def test_gradcheck_in_float64(name):
+    learner = LEARNERS[name](3).double().eval()
     queries, keys = features(4, 3).requires_grad_(), features(12, 3, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda q, x: learner(q, x).dense(), (queries, keys))
     assert torch.autograd.gradcheck(lambda x: learner(x).dense(), (keys,))
@@ -101,10 +113,10 @@ def test_weights_do_not_change_under_affine_distances(scale, shift, k):
     )
 
 
-@pytest.mark.parametrize("name", ["adaptive", "softmax", "fixed"])
+@pytest.mark.parametrize("name", BY_DISTANCE)
 def test_permuting_nodes_permutes_the_graph(name):
     x, order = features(40, 4), torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    learner = LEARNERS[name](5)
+    learner = LEARNERS[name](5).eval()
     torch.testing.assert_close(
         learner(x[order]).dense(), learner(x).dense()[order][:, order], rtol=1e-9, atol=1e-12
     )
@@ -131,12 +143,12 @@ def test_duplicates_share_their_weight_and_have_finite_gradients():
     assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["adaptive", "softmax"])
+@pytest.mark.parametrize("name", BY_DISTANCE)
 def test_a_set_of_copies_is_uniform(name):
     x = torch.full((10, 4), 2.5, requires_grad=True)
-    graph = LEARNERS[name](3)(x)
+    graph = LEARNERS[name](3).eval()(x)
     torch.testing.assert_close(graph.weights, torch.full((10, 3), 1 / 3))
-    (gradient,) = torch.autograd.grad(graph.weights.square().sum(), x)
+    (gradient,) = torch.autograd.grad(graph.weights.square().sum(), x, materialize_grads=True)
     assert gradient.equal(torch.zeros_like(x))
 
 
@@ -154,7 +166,7 @@ def test_a_bank_that_excludes_needs_one_node_more():
         AdaptiveNeighbours(5)(queries, keys, torch.tensor([-1, 3]))
 
 
-@pytest.mark.parametrize("name", ["adaptive", "softmax", "fixed"])
+@pytest.mark.parametrize("name", BY_DISTANCE)
 def test_nan_is_one_clear_error(name):
     x = features(20, 3)
     x[4, 0] = torch.nan
@@ -162,10 +174,10 @@ def test_nan_is_one_clear_error(name):
         LEARNERS[name](3)(x)
 
 
-@pytest.mark.parametrize("name", ["adaptive", "softmax"])
+@pytest.mark.parametrize("name", BY_DISTANCE)
 def test_weights_are_float32_under_bf16_autocast(name):
     x = features(50, 16, dtype=torch.float32).requires_grad_()
-    learner = LEARNERS[name](5)
+    learner = LEARNERS[name](5).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         graph = learner(x)
         narrow = learner(x.bfloat16())
@@ -194,7 +206,8 @@ def test_softmax_weights_are_the_softmax_of_the_nearest():
     distances = (x.unsqueeze(1) - x).square().sum(2).fill_diagonal_(torch.inf)
     ascending = distances.sort(1).values[:, :6]
     torch.testing.assert_close(graph.distances, ascending)
-    torch.testing.assert_close(graph.weights, torch.softmax(-2 * ascending, 1))
+    spread = ascending.std(1, correction=0, keepdim=True)
+    torch.testing.assert_close(graph.weights, torch.softmax(-2 * ascending / spread, 1))
 
 
 def test_random_neighbours_are_uniform_over_the_allowed():
@@ -239,7 +252,12 @@ def test_the_registry_knows_every_learner_and_refuses_bad_values():
         "none": NoGraph,
         "random": RandomNeighbours,
         "fixed": FixedNeighbours,
+        "whitened": WhitenedNeighbours,
+        "adaptive-k": LearnedK,
         "softmax": SoftmaxNeighbours,
+        "sparsemax": SparsemaxNeighbours,
+        "entmax": EntmaxNeighbours,
+        "gumbel": GumbelNeighbours,
     }
     with pytest.raises(KeyError, match="graph='knn': known are adaptive, none"):
         LEARNERS["knn"]
@@ -247,3 +265,103 @@ def test_the_registry_knows_every_learner_and_refuses_bad_values():
         LEARNERS["adaptive"](0)
     with pytest.raises(ValueError, match="temperature=0 must be positive"):
         LEARNERS["softmax"](3, temperature=0)
+
+
+@pytest.mark.parametrize("name", BY_DISTANCE)
+@settings(max_examples=25, deadline=None)
+@given(nodes(), st.booleans())
+def test_every_row_is_a_distribution_over_others(name, case, training):
+    queries, keys, k, exclude = case
+    graph = LEARNERS[name](k).double().train(training)(queries, keys, exclude)
+    assert (graph.weights >= 0).all()
+    torch.testing.assert_close(graph.weights.sum(1), torch.ones(len(queries), dtype=torch.float64))
+    assert (graph.neighbours != exclude[:, None]).all()
+    assert all(len(row.unique()) == k for row in graph.neighbours)
+
+
+@pytest.mark.parametrize("name", ["sparsemax", "entmax"])
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.floats(0.1, 20), st.integers(0, 2**31))
+def test_learned_support_is_that_of_the_entmax_package(name, k, temperature, seed):
+    entmax = pytest.importorskip("entmax")
+    learner = LEARNERS[name](k, temperature).double()
+    distances = features(9, k, seed).square().sort(1).values.requires_grad_()
+    scores = learner.scores(distances)
+    oracle = {"sparsemax": entmax.sparsemax, "entmax": entmax.entmax15}[name](scores, dim=1)
+    weights = learner.weigh(scores)
+    torch.testing.assert_close(weights, oracle, rtol=1e-6, atol=1e-7)
+    slope = features(9, k, seed=9)
+    mine, right = (
+        torch.autograd.grad((w * slope).sum(), distances, retain_graph=True)[0]
+        for w in (weights, oracle)
+    )
+    assert (mine - right).abs().max() <= 1e-5 * (1 + right.abs().max())
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_scores_have_no_scale(name):
+    learner, distances = LEARNERS[name](6).double().eval(), features(20, 6).square().sort(1).values
+    expected = learner.weigh(learner.scores(distances))
+    torch.testing.assert_close(learner.weigh(learner.scores(1e4 * distances + 7)), expected)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_colder_softmax_has_fewer_neighbours(name):
+    x = features(60, 5)
+    cold, warm = (LEARNERS[name](8, t).double().eval()(x).weights for t in (0.3, 5.0))
+    entropies = [torch.special.entr(w).sum(1).mean() for w in (cold, warm)]
+    assert entropies[0] < entropies[1] - 0.3
+
+
+@pytest.mark.parametrize("name", [*SCORED, "adaptive-k"])
+def test_what_a_learner_learns_gets_a_gradient(name):
+    learner, x = LEARNERS[name](5), features(40, 6, dtype=torch.float32)
+    learner(x).weights.square().sum().backward()
+    moved = {
+        n: p.grad is not None and p.grad.abs().sum() > 0 for n, p in learner.named_parameters()
+    }
+    assert moved and all(moved.values())
+
+
+def test_an_open_gate_leaves_the_adaptive_neighbours():
+    learner, x = LEARNERS["adaptive-k"](5).double(), features(40, 6)
+    torch.nn.init.constant_(learner.gate.bias, 40.0)
+    torch.testing.assert_close(learner(x).dense(), AdaptiveNeighbours(5)(x).dense())
+
+
+def test_a_gate_that_closes_has_fewer_neighbours_and_not_the_same_number_everywhere():
+    learner, x = LEARNERS["adaptive-k"](8).double(), features(60, 6)
+    counts = []
+    for bias in (3.0, 0.0, -3.0):
+        torch.nn.init.constant_(learner.gate.bias, bias)
+        counts.append((learner(x).weights > 0).sum(1))
+    assert counts[0].double().mean() > counts[1].double().mean() > counts[2].double().mean()
+    assert all(count.min() >= 1 for count in counts) and len(counts[1].unique()) > 2
+
+
+def test_gumbel_draws_by_chance_in_training_only():
+    learner, x = LEARNERS["gumbel"](4), features(30, 5, dtype=torch.float32)
+    torch.manual_seed(0)
+    first, second = learner(x).neighbours, learner(x).neighbours
+    assert not first.equal(second)
+    torch.manual_seed(0)
+    assert learner(x).neighbours.equal(first)
+    learner.eval()
+    nearest: SparseGraph = SoftmaxNeighbours(4)(x)
+    assert learner(x).neighbours.equal(nearest.neighbours)
+
+
+def test_gumbel_draws_with_the_chances_of_the_softmax():
+    """One of two: the nearer with chance softmax(z), over many equal rows."""
+    learner = LEARNERS["gumbel"](1, 2.0)
+    queries, keys = torch.zeros(20_000, 1), torch.tensor([[1.0], [1.5]])
+    torch.manual_seed(0)
+    share = (learner(queries, keys).neighbours == 0).float().mean()
+    scores = learner.scores(torch.tensor([[1.0, 2.25]]))
+    assert share == pytest.approx(scores.softmax(1)[0, 0].item(), abs=0.02)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_temperature_is_positive(name):
+    with pytest.raises(ValueError, match="temperature=0 must be positive"):
+        LEARNERS[name](3, 0)

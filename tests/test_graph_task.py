@@ -13,6 +13,7 @@ from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.registry import LEARNERS
 from cnn2gnn.runs import load_splits
 
 
@@ -34,7 +35,7 @@ def met(task: GraphTask, indices: Tensor, epoch: int) -> tuple[tuple, StudentOut
     return seen[-1]
 
 
-@pytest.mark.parametrize("graph", ["adaptive", "softmax", "random", "fixed"])
+@pytest.mark.parametrize("graph", [name for name in LEARNERS if name != "none"])
 def test_a_training_image_never_meets_itself(tmp_path: Path, graph: str) -> None:
     task, _, _ = make(tmp_path, graph=graph)
     indices = torch.randperm(300)[:40]
@@ -48,12 +49,15 @@ def test_a_training_image_never_meets_itself(tmp_path: Path, graph: str) -> None
         assert between.min(1).values.max() < 1e-3, "not even in the bank"
 
 
-def test_the_part_of_the_bank_that_is_searched_decides_as_the_whole_would(tmp_path: Path) -> None:
-    task, _, splits = make(tmp_path)
+@pytest.mark.parametrize("graph", [name for name in LEARNERS if name not in ("none", "random")])
+def test_the_part_of_the_bank_that_is_searched_decides_as_the_whole_would(
+    tmp_path: Path, graph: str
+) -> None:
+    task, _, splits = make(tmp_path, graph=graph)
     network, indices = task.module.eval(), torch.arange(50, 90)
-    (x, bank, _, _), out = met(task, indices, 0)
-    whole = network.bank(task.clean, splits.train.labels)
-    expected = network(x, whole, indices)
+    (x, bank, _, pixels), out = met(task, indices, 0)
+    whole = network.bank(task.clean, splits.train.labels, task.clean_pixels)
+    expected = network(x, whole, indices, pixels)
     torch.testing.assert_close(out.logits, expected.logits, rtol=1e-4, atol=1e-4)
     assert len(bank) <= len(whole)
 

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from cnn2gnn.graph.adaptive_k import LearnedK
 from cnn2gnn.graph.learners import (
     AdaptiveNeighbours,
     FixedNeighbours,
     GraphLearner,
     NoGraph,
     RandomNeighbours,
-    SoftmaxNeighbours,
+    WhitenedNeighbours,
     adaptive_weights,
 )
 from cnn2gnn.graph.metrics import degree, effective_neighbours, homophily, purity
+from cnn2gnn.graph.scored import (
+    EntmaxNeighbours,
+    GumbelNeighbours,
+    SoftmaxNeighbours,
+    SparsemaxNeighbours,
+)
 from cnn2gnn.graph.search import nearest
 from cnn2gnn.graph.sparse import SparseGraph
 
 __all__ = [
     "AdaptiveNeighbours",
+    "EntmaxNeighbours",
     "FixedNeighbours",
     "GraphLearner",
+    "GumbelNeighbours",
+    "LearnedK",
     "NoGraph",
     "RandomNeighbours",
     "SoftmaxNeighbours",
     "SparseGraph",
+    "SparsemaxNeighbours",
+    "WhitenedNeighbours",
     "adaptive_weights",
     "degree",
     "effective_neighbours",

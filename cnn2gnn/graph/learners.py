@@ -27,9 +27,11 @@ class GraphLearner(nn.Module):
 
     Attributes:
         space: what the queries and keys are, `features` of the stem or raw `pixels`.
+        learns_keys: whether the network that it is part of learns its keys.
     """
 
     space = "features"
+    learns_keys = True
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -81,12 +83,7 @@ class AdaptiveNeighbours(GraphLearner):
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
         """As `GraphLearner.forward`; the gradient flows into queries and keys."""
-        candidates = count_candidates(queries, keys, exclude)
-        if candidates <= self.k:
-            raise ValueError(
-                f"k={self.k} neighbours need at least {self.k + 1} candidates "
-                f"(the next one sets the scale), but a node has {candidates}"
-            )
+        self.require(count_candidates(queries, keys, exclude))
         neighbours, distances = chosen_distances(queries, keys, self.k + 1, exclude)  # (N, k+1)
         return SparseGraph(
             neighbours=neighbours[:, :-1],
@@ -95,43 +92,29 @@ class AdaptiveNeighbours(GraphLearner):
             sources=None if keys is None else len(keys),
         )
 
+    def require(self, candidates: int) -> None:
+        """Check that a node has enough candidates.
+
+        Raises:
+            ValueError: it has fewer than k + 1.
+        """
+        if candidates <= self.k:
+            raise ValueError(
+                f"k={self.k} neighbours need at least {self.k + 1} candidates "
+                f"(the next one sets the scale), but a node has {candidates}"
+            )
+
+
+class WhitenedNeighbours(AdaptiveNeighbours):
+    """Baseline: adaptive neighbours on keys that stay as they start, whitened features."""
+
+    learns_keys = False
+
 
 class FixedNeighbours(AdaptiveNeighbours):
     """Baseline: adaptive neighbours of the raw pixels `(N, C·H·W)`; nothing to be learned."""
 
     space = "pixels"
-
-
-class SoftmaxNeighbours(GraphLearner):
-    """Baseline: s_ij ∝ exp(−d_ij / temperature) over the k nearest.
-
-    Args:
-        k: neighbours of a node, at least 1.
-        temperature: in units of squared distance, positive.
-    """
-
-    def __init__(self, k: int, temperature: float = 1.0) -> None:
-        super().__init__(k)
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be positive")
-        self.temperature = temperature
-
-    @property
-    def reach(self) -> int:
-        """k."""
-        return self.k
-
-    def forward(
-        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
-    ) -> SparseGraph:
-        """As `GraphLearner.forward`; the gradient flows into queries and keys."""
-        neighbours, distances = chosen_distances(queries, keys, self.k, exclude)  # (N, k)
-        return SparseGraph(
-            neighbours=neighbours,
-            weights=torch.softmax(-distances / self.temperature, dim=1),  # (N, k)
-            distances=distances,
-            sources=None if keys is None else len(keys),
-        )
 
 
 class RandomNeighbours(GraphLearner):

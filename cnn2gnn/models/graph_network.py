@@ -58,6 +58,7 @@ class GraphNetwork(nn.Module):
             return
         width = min(d, KEY_WIDTH)
         self.project = nn.Linear(d, width, bias=False)  # P
+        self.project.requires_grad_(learner.learns_keys)
         self.label_message = nn.Linear(classes, HIDDEN, bias=False)  # A
         self.residual_message = nn.Linear(classes, HIDDEN, bias=False)  # B
         self.difference = nn.Linear(width, DIFFERENCE_WIDTH)  # T = second ∘ ReLU ∘ first

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.graph.search import SearchKeys
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds what it hands to a network in mixed precision
@@ -40,6 +41,15 @@ class Bank:
         known = self.labels >= 0  # (M,)
         onehot = F.one_hot(self.labels.clamp(min=0), self.probabilities.shape[1])
         return (onehot - self.probabilities) * known[:, None]
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Where the nodes lie, prepared for the search: their pixels if there are any, or keys."""
+        return SearchKeys.of(self.keys if self.pixels is None else self.pixels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed from it: a copy may get other tensors."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def __len__(self) -> int:
         return len(self.labels)

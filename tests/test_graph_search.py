@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn2gnn.graph import nearest, search
+from cnn2gnn.graph.search import SearchKeys
 
 
 def brute_force(queries, keys, k, exclude=None):
@@ -87,6 +88,42 @@ def test_integer_pixels_and_half_precision_are_compared_in_float32():
 def test_self_is_never_found_even_among_duplicates():
     features = torch.zeros(40, 3)
     assert not (nearest(features, None, 20) == torch.arange(40).unsqueeze(1)).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    searches(),
+    st.sampled_from([0.0, 1e2, 1e4]),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([torch.float16, torch.float32, torch.float64]),
+)
+def test_held_keys_find_the_same_to_the_bit(case, offset, queried, kept):
+    queries, keys, k, exclude = case
+    queries, keys = (queries + offset).to(queried), (keys + offset).to(kept)
+    held = SearchKeys.of(keys)
+    for _ in range(2):
+        assert nearest(queries, held, k, exclude).equal(nearest(queries, keys, k, exclude))
+    part = torch.arange(len(keys) - 1)
+    assert nearest(queries, held[part], k).equal(nearest(queries, keys[part], k))
+
+
+def test_held_keys_are_prepared_once_and_what_is_computed_from_them_is_not(monkeypatch):
+    torch.manual_seed(0)
+    keys, calls, prepare = torch.randn(30, 4), [], search._prepare
+    monkeypatch.setattr(search, "_prepare", lambda *a: calls.append(1) or prepare(*a))
+    held = SearchKeys.of(keys)
+    for _ in range(3):
+        nearest(keys, held, 2)
+    assert len(calls) == 1
+    nearest(keys, held * 2, 2)
+    assert len(calls) == 2
+
+
+def test_gradient_passes_through_held_keys():
+    torch.manual_seed(0)
+    keys = torch.randn(30, 4, requires_grad=True)
+    (SearchKeys.of(keys) * 3).sum().backward()
+    assert keys.grad.eq(3).all()
 
 
 ROWS = torch.zeros(5, 3)

@@ -260,3 +260,35 @@ def test_a_gpu_predicts_what_the_cpu_does() -> None:
     np.testing.assert_allclose(predictor.predict_proba(IMAGES), expected, atol=1e-2)
     assert pickle.loads(pickle.dumps(predictor)).device.type == "cpu"
     assert predictor.device.type == "cuda"
+
+
+def test_a_compressed_predictor_is_saved_and_predicts_nearly_the_same(
+    small_run: Run, predictor: Predictor, tmp_path: Path
+) -> None:
+    images = small_run.load_splits().test.images
+    small = predictor.compressed()
+    small.save(tmp_path / "small.safetensors")
+    predictor.save(tmp_path / "whole.safetensors")
+    size, whole = ((tmp_path / f"{n}.safetensors").stat().st_size for n in ("small", "whole"))
+    assert predictor.bank is not None and small.bank is not None
+    saved = 1e6 * (predictor.bank.megabytes - small.bank.megabytes)
+    assert saved > 0 and abs(whole - size - saved) < 1000
+    again = Predictor.load(tmp_path / "small.safetensors")
+    np.testing.assert_array_equal(again.predict_proba(images), small.predict_proba(images))
+    assert (small.predict(images) == predictor.predict(images)).mean() > 0.98
+    nodes = small.add(images[:3], small.classes[0])
+    small.save(tmp_path / "more.safetensors")
+    more = Predictor.load(tmp_path / "more.safetensors")
+    np.testing.assert_array_equal(more.predict_proba(images), small.predict_proba(images))
+    small.remove(nodes)
+    np.testing.assert_array_equal(again.predict_proba(images), small.predict_proba(images))
+
+
+def test_too_few_bytes_for_k_plus_2_nodes_are_refused() -> None:
+    predictor = untrained()
+    assert predictor.bank is not None
+    few = predictor.bank.compressed().megabytes * 5 / len(predictor.bank)
+    with pytest.raises(ValueError, match=r"megabytes=.*: 3 nodes .* k \+ 2 = 6 are needed"):
+        predictor.compressed(few)
+    with pytest.raises(ValueError, match="no bank to change"):
+        untrained(graph="none").compressed()

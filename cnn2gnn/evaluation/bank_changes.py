@@ -109,6 +109,25 @@ def names_with(
     return joined
 
 
+def check_size(student: Student, bank: Bank, parameter: str) -> None:
+    """Check that a smaller bank still has the nodes that every image needs.
+
+    Args:
+        parameter: what the error blames.
+
+    Raises:
+        ValueError: fewer than k + 2 of the classes that the student was trained on.
+    """
+    learner = student.network.learner
+    assert learner is not None
+    left, least = int(bank.trained.sum()), learner.k + 2
+    if left < least:
+        raise ValueError(
+            f"{parameter}: {left} nodes of the classes that the student was trained on would be "
+            f"left, k + 2 = {least} are needed"
+        )
+
+
 def shrunk(
     student: Student, bank: Bank, classes: tuple[str, ...], rows: Tensor
 ) -> tuple[Bank, tuple[str, ...]]:
@@ -118,14 +137,7 @@ def shrunk(
         ValueError: a row that is not there, or too few nodes that the student finds are left.
     """
     bank, known = bank.without(rows), student.shape["classes"]
-    learner = student.network.learner
-    assert learner is not None
-    left, least = int(bank.trained.sum()), learner.k + 2
-    if left < least:
-        raise ValueError(
-            f"rows: {left} nodes of the classes that the student was trained on would be left, "
-            f"k + 2 = {least} are needed"
-        )
+    check_size(student, bank, "rows")
     kept = [c for c in range(len(classes)) if c < known or bool((bank.labels == c).any())]
     place = bank.labels.new_full((len(classes) + 1,), -1)  # label −1 meets the last: −1
     place[kept] = torch.arange(len(kept), device=place.device)

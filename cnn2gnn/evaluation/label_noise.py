@@ -52,7 +52,7 @@ def leave_one_out(student: Student, bank: Bank) -> SparseGraph:
     learner = student.network.learner
     if learner is None:
         raise ValueError("this student has no graph (graph='none'): no node has neighbours")
-    places = bank.keys if bank.pixels is None else bank.pixels  # (M, d)
+    places = bank.places  # (M, d)
     rows = torch.arange(len(bank), device=places.device)
     chunks = rows.split(_CHUNK)
     return SparseGraph.stacked([learner(places[chunk], places, chunk) for chunk in chunks])

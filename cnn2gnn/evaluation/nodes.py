@@ -179,7 +179,7 @@ class RunNodes:
         """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""
         learner = self.student.network.learner
         assert learner is not None  # `load` refused a run without graph
-        places = self.bank.keys if self.bank.pixels is None else self.bank.pixels  # (M, …)
+        places = self.bank.places  # (M, …)
         chunks = indices.split(1000)
         return SparseGraph.stacked([learner(places[chunk], places, chunk) for chunk in chunks])
 

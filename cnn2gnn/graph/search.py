@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 DISTANCE_BYTES = 16 * 2**20  # of the (rows, M) distances that exist at a time; fits into caches
 BLOCK = 16  # columns whose minimum stands for them in the first stage of the selection
+
+
+class _Prepared(NamedTuple):
+    """What the search needs of keys, whoever asks.
+
+    Attributes:
+        points: the keys `(M, d)`, moved by −`centre` `(d,)` where that is not None.
+        norms: squared norms of the points, `(M,)`.
+    """
+
+    points: Tensor
+    norms: Tensor
+    centre: Tensor | None
+
+
+class SearchKeys(Tensor):
+    """Keys `(M, d)` that are searched again and again, and hold what the search needs of them.
+
+    A tensor like any other, as `nn.Parameter` is one: whatever is computed from it is a plain
+    tensor again, which holds nothing. Make one by `SearchKeys.of(keys)`; it shares their memory, so
+    they must not change.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    prepared: _Prepared
+
+    @classmethod
+    def of(cls, keys: Tensor) -> SearchKeys:
+        """Return `keys` as they are, ready to be searched.
+
+        Raises:
+            ValueError: they are no `(M, d)`, M >= 1, or hold values that are not finite.
+        """
+        if keys.ndim != 2 or len(keys) == 0:
+            raise ValueError(f"keys must be of shape (M, d), M >= 1, not {tuple(keys.shape)}")
+        held = keys.as_subclass(cls)
+        held.prepared = _prepare(keys, torch.promote_types(keys.dtype, torch.float32))
+        return held
 
 
 @torch.no_grad()
@@ -18,7 +58,8 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
 
     Args:
         queries: `(N, d)`.
-        keys: `(M, d)`; None searches among the queries themselves, and no node finds itself.
+        keys: `(M, d)`; None searches among the queries themselves, and no node finds itself. Of
+            `SearchKeys` the preparation is taken, which costs more than one query does.
         k: number of neighbours, from 1 to the number of candidates.
         exclude: int64 `(N,)`, the key that a query must not get, -1 for none; only with `keys`.
 
@@ -36,14 +77,17 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
 
     dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
-        queries, keys, norms = _near_origin(queries.to(dtype), keys.to(dtype))
-        rows = max(1, DISTANCE_BYTES // (len(keys) * dtype.itemsize))
-        buffer = norms.new_empty(min(rows, len(queries)), len(keys))  # (c, M), for all chunks
+        queries = queries.to(dtype)
+        points, norms, centre = _prepared(keys, dtype)
+        _checked_norms("queries", queries)
+        queries = queries if centre is None else queries - centre
+        rows = max(1, DISTANCE_BYTES // (len(points) * dtype.itemsize))
+        buffer = norms.new_empty(min(rows, len(queries)), len(points))  # (c, M), for all chunks
         found = []
         for start in range(0, len(queries), rows):
             chunk = queries[start : start + rows]  # (c, d)
             # ‖q − x‖² − ‖q‖² = ‖x‖² − 2 q·x, and ‖q‖² does not change the order within a row
-            scores = torch.addmm(norms, chunk, keys.T, alpha=-2, out=buffer[: len(chunk)])
+            scores = torch.addmm(norms, chunk, points.T, alpha=-2, out=buffer[: len(chunk)])
             if exclude is not None:
                 _forbid(scores, exclude[start : start + rows])
             found.append(_smallest(scores, k))
@@ -82,20 +126,28 @@ def count_candidates(queries: Tensor, keys: Tensor | None, exclude: Tensor | Non
     return len(keys) - (high >= 0)
 
 
-def _near_origin(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and the keys' squared norms `(M,)`, moved where norms would drown distances.
+def _prepared(keys: Tensor, dtype: torch.dtype) -> _Prepared:
+    """The preparation that keys hold, if it is of this type, or a new one."""
+    held = getattr(keys, "prepared", None)
+    return held if held is not None and held.norms.dtype == dtype else _prepare(keys, dtype)
+
+
+@torch.no_grad()
+def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
+    """Prepare keys `(M, d)`, moved where their norms would drown the distances.
 
     Distances do not change when all points move together, but ‖x‖² − 2 q·x cancels digits where
     the points lie far from the origin. Up to nine tenths of the mean norm, one digit is lost and
     the copies are saved.
     """
-    norms = _checked_norms("keys", keys)
-    _checked_norms("queries", queries)
-    centre = keys.mean(0)  # (d,)
-    if centre @ centre > 0.9 * norms.mean():
-        queries, keys = queries - centre, keys - centre
-        norms = torch.linalg.vecdot(keys, keys)
-    return queries, keys, norms
+    with torch.autocast(keys.device.type, enabled=False):
+        points = keys.to(dtype).as_subclass(Tensor)
+        norms = _checked_norms("keys", points)
+        centre = points.mean(0)  # (d,)
+        if centre @ centre <= 0.9 * norms.mean():
+            return _Prepared(points, norms, None)
+        points = points - centre
+        return _Prepared(points, torch.linalg.vecdot(points, points), centre)
 
 
 def _checked_norms(name: str, values: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.models.compression import is_compressed, pack, unpack
+from cnn2gnn.models.condensation import condensed_rows
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds what it hands to a network in mixed precision
@@ -24,12 +27,14 @@ class Bank:
             came after the student's training (`evaluation.late_classes`).
         probabilities: softmax(base_j), `(M, C)`: what the student says of a node by itself.
         pixels: raw pixels `(M, p)` in [0, 1], for a graph that is fixed in pixel space.
+        packed: how it is saved: False in half precision, True `compressed`.
     """
 
     keys: Tensor
     labels: Tensor
     probabilities: Tensor
     pixels: Tensor | None = None
+    packed: bool = False
 
     @cached_property
     def residuals(self) -> Tensor:
@@ -41,6 +46,15 @@ class Bank:
         onehot = F.one_hot(self.labels.clamp(min=0), self.probabilities.shape[1])
         return (onehot - self.probabilities) * known[:, None]
 
+    @cached_property
+    def places(self) -> Tensor:
+        """Where the nodes lie, prepared for the search: their pixels if there are any, or keys."""
+        return SearchKeys.of(self.keys if self.pixels is None else self.pixels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed from it: a copy may get other tensors."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -50,7 +64,7 @@ class Bank:
 
     def joined(self, other: Bank) -> Bank:
         """Return the nodes of both, those of `other` behind."""
-        return Bank(**{name: torch.cat([t, getattr(other, name)]) for name, t in self._held()})
+        return replace(self, **{n: torch.cat([t, getattr(other, n)]) for n, t in self._held()})
 
     def without(self, rows: Tensor) -> Bank:
         """Return the bank without the nodes `rows`, int64 `(m,)`.
@@ -81,7 +95,40 @@ class Bank:
 
     def subset(self, rows: Tensor) -> Bank:
         """Return some of the nodes, `rows` int64 `(m,)` or bool `(M,)`."""
-        return Bank(**{name: t[rows] for name, t in self._held()})
+        return replace(self, **{name: t[rows] for name, t in self._held()})
+
+    def condensed(self, share: float) -> Bank:
+        """Return a share of each class's nodes, those that keep its mean: see `condensation`.
+
+        Args:
+            share: in (0, 1]; at least one node of each class stays.
+
+        Raises:
+            ValueError: `share` lies elsewhere.
+        """
+        return self.subset(condensed_rows(self.keys, self.labels, share))
+
+    def compressed(self, megabytes: float = 6.0) -> Bank:
+        """Return the bank as it comes back from a file of at most so many MB (10⁶ bytes).
+
+        Keys have 8 bits, probabilities their largest entries (see `compression`); where that is
+        still too much, nodes are left out as in `condensed`.
+
+        Raises:
+            ValueError: one node a class takes more.
+        """
+        smaller = replace(self, packed=True).compact()
+        if smaller.megabytes > megabytes > 0:
+            # what no node takes: the number of classes
+            fixed = smaller.subset(torch.arange(0)).megabytes
+            share = (megabytes - fixed) / (smaller.megabytes - fixed)
+            smaller = smaller.condensed(max(share, 1e-9))
+        if not smaller.megabytes <= megabytes:
+            raise ValueError(
+                f"megabytes={megabytes} is too little: a bank of one node a class takes "
+                f"{smaller.condensed(1e-9).megabytes:.2g}"
+            )
+        return smaller
 
     @property
     def megabytes(self) -> float:
@@ -90,7 +137,7 @@ class Bank:
 
     def to(self, device: torch.device | str) -> Bank:
         """Return the bank on another device."""
-        return Bank(**{name: t.to(device) for name, t in self._held()})
+        return replace(self, **{name: t.to(device) for name, t in self._held()})
 
     def save(self, path: str | Path) -> None:
         """Write the bank to a safetensors file, atomically."""
@@ -114,14 +161,14 @@ class Bank:
             BrokenFileError: they are not those of a bank.
         """
         try:
-            return cls(**{name: _unpacked(name, tensor) for name, tensor in tensors.items()})
-        except (TypeError, RuntimeError) as error:
+            return cls(**unpack(tensors), packed=is_compressed(tensors))
+        except (KeyError, TypeError, RuntimeError) as error:
             raise BrokenFileError(f"{source} is not a bank: {error}") from error
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """What `restore` takes: in half precision, which changes no neighbour that matters."""
-        return {name: _packed(name, tensor) for name, tensor in self._held()}
+        return pack(dict(self._held()), self.packed)
 
     def compact(self) -> Bank:
         """Return the bank as it comes back from its file: what is measured is what is used."""
@@ -137,16 +184,4 @@ class Bank:
 
     def _held(self) -> list[tuple[str, Any]]:
         held = ((item.name, getattr(self, item.name)) for item in fields(self))
-        return [(name, tensor) for name, tensor in held if tensor is not None]
-
-
-def _packed(name: str, tensor: Tensor) -> Tensor:
-    if name == "labels":
-        return tensor.int()
-    return (tensor * 255).round().byte() if name == "pixels" else tensor.half()
-
-
-def _unpacked(name: str, tensor: Tensor) -> Tensor:
-    if name == "labels":
-        return tensor.long()
-    return tensor.float() / 255 if name == "pixels" else tensor.float()
+        return [(name, value) for name, value in held if isinstance(value, Tensor)]

@@ -194,7 +194,7 @@ class GraphNetwork(nn.Module):
     def _places(self, x: Tensor, bank: Bank, pixels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Where the nodes and the bank lie in the space of distances."""
         if self._learner.space == "features":
-            return self.keys(x), bank.keys
+            return self.keys(x), bank.places
         if pixels is None or bank.pixels is None:
             raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
-        return pixels, bank.pixels
+        return pixels, bank.places

@@ -1,0 +1,153 @@
+"""The bank: what it computes from its nodes is kept, and never outlives them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.condensation import herding
+
+NODES, WIDTH, CLASSES = 60, 8, 5
+
+
+def make(pixels: bool = False) -> Bank:
+    torch.manual_seed(0)
+    labels = torch.arange(NODES) % CLASSES
+    held = torch.rand(NODES, 12) if pixels else None
+    probabilities = (3 * torch.randn(NODES, CLASSES)).softmax(1)
+    return Bank(torch.randn(NODES, WIDTH), labels, probabilities, held)
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_places_are_where_the_graph_is_taken_from(pixels: bool) -> None:
+    bank = make(pixels)
+    expected = bank.pixels if pixels else bank.keys
+    assert isinstance(bank.places, SearchKeys) and bank.places is bank.places
+    assert expected is not None and bank.places.equal(expected)
+
+
+NEW: dict[str, Callable[[Bank], Bank]] = {
+    "replace": lambda bank: replace(bank, keys=bank.keys + 1),
+    "subset": lambda bank: bank.subset(torch.arange(7)),
+    "without": lambda bank: bank.without(torch.tensor([0])),
+    "joined": lambda bank: bank.joined(bank),
+    "relabelled": lambda bank: bank.relabelled(torch.tensor([0]), torch.tensor([1])),
+    "unlabelled": lambda bank: bank.unlabelled(),
+    "to": lambda bank: bank.to("meta"),
+    "compact": lambda bank: bank.compact(),
+    "condensed": lambda bank: bank.condensed(0.5),
+    "compressed": lambda bank: bank.compressed(),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda bank: pickle.loads(pickle.dumps(bank)),
+}
+
+
+@pytest.mark.parametrize("change", NEW.values(), ids=NEW)
+def test_no_other_bank_takes_over_what_was_computed(change: Callable[[Bank], Bank]) -> None:
+    bank = make()
+    _ = bank.places, bank.residuals
+    other = change(bank)
+    assert not {"places", "residuals"} & vars(other).keys()
+    if other.keys.device.type != "meta":
+        assert other.places.equal(other.keys) and len(other.residuals) == len(other)
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize("classes", [3, 100, 300, 40_000])
+def test_a_compressed_bank_is_what_its_file_says(
+    tmp_path: Path, pixels: bool, classes: int
+) -> None:
+    bank = make(pixels)
+    wide = torch.zeros(NODES, classes).index_copy(1, torch.arange(3), bank.probabilities[:, :3])
+    bank = replace(bank, probabilities=wide, labels=torch.arange(NODES) % classes - 1)
+    small = bank.compressed()
+    small.save(tmp_path / "bank.safetensors")
+    again = Bank.load(tmp_path / "bank.safetensors")
+    for name, tensor in small._held():
+        assert getattr(again, name).equal(tensor), name
+        assert tensor.dtype == getattr(bank, name).dtype
+    assert again.packed and again.megabytes == small.megabytes
+    assert (tmp_path / "bank.safetensors").stat().st_size < 1e6 * small.megabytes + 2000
+    assert small.labels.equal(bank.labels)
+    part = small.subset(torch.arange(10))
+    assert part.compact().keys.equal(small.keys[:10])
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.1, 1.0, 1e3]), st.integers(2, 20))
+def test_what_is_packed_again_is_the_same_and_near_the_original(
+    seed: int, size: float, classes: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keys = size * torch.randn(NODES, WIDTH, generator=generator)
+    keys[0] = 0
+    probabilities = (5 * torch.randn(NODES, classes, generator=generator)).softmax(1)
+    bank = Bank(keys, torch.arange(NODES) % classes, probabilities)
+    small = bank.compressed()
+    twice = small.compact()
+    assert twice.keys.equal(small.keys) and twice.probabilities.equal(small.probabilities)
+    step = keys.abs().amax(1, keepdim=True) / 127
+    assert ((small.keys - keys).abs() <= 0.57 * step + 1e-6).all()  # half a step, half-rounded
+    largest = probabilities.topk(min(4, classes)).indices
+    difference = (small.probabilities - probabilities).gather(1, largest)
+    assert (difference.abs() <= 0.5 / 255 + 1e-6).all()
+    assert ((small.probabilities > 0).sum(1) <= 4).all()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
+def test_condensed_keeps_a_share_of_every_class(share: float) -> None:
+    bank = replace(make(), labels=torch.tensor([-1] * 10 + [0] * 30 + [1] * 20))
+    counts = {-1: 10, 0: 30, 1: 20}
+    kept = bank.condensed(share)
+    for label, count in counts.items():
+        assert (kept.labels == label).sum() == max(1, int(share * count))
+    if share == 1:
+        assert kept.keys.equal(bank.keys)
+
+
+def test_herding_keeps_the_mean_better_than_most_draws() -> None:
+    points = make().keys
+    mean = points.mean(0)
+    error = (points[herding(points, 12)].mean(0) - mean).norm()
+    draws = [(points[torch.randperm(NODES)[:12]].mean(0) - mean).norm() for _ in range(50)]
+    assert error < torch.stack(draws).min()
+
+
+def test_herding_is_greedy() -> None:
+    points, order, total = make().keys.double(), [], torch.zeros(WIDTH, dtype=torch.float64)
+    for taken in range(1, 21):
+        errors = {
+            row: (points.mean(0) - (points[row] + total) / taken).norm()
+            for row in range(NODES)
+            if row not in order
+        }
+        order.append(min(errors, key=errors.__getitem__))
+        total += points[order[-1]]
+    assert herding(points, 20).tolist() == order
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share=.* must be more than 0 and at most 1"):
+        make().condensed(share)
+
+
+def test_a_budget_is_kept_or_refused() -> None:
+    bank = make()
+    whole = bank.compressed()
+    assert len(whole) == NODES and whole.megabytes < bank.megabytes
+    half = bank.compressed(whole.megabytes / 2)
+    assert half.megabytes <= whole.megabytes / 2 and len(half) > 0.4 * NODES
+    for megabytes in (1e-5, 0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"megabytes={megabytes} is too little"):
+            bank.compressed(megabytes)

@@ -42,7 +42,7 @@ def test_the_first_row_is_what_the_run_reported_and_sizes_fall(small_run: Run) -
     reported = small_run.metrics()["student"]
     assert sizes["test"][0] == pytest.approx(reported["accuracy"]["inductive"])
     assert sizes["megabytes"][0] == reported["bank_megabytes"]
-    assert sizes["megabytes"].is_monotonic_decreasing and len(sizes) == 6
+    assert sizes["megabytes"].is_monotonic_decreasing and len(sizes) == 7
     assert sizes["nodes"][1] == sizes["nodes"][0]
     assert sizes["megabytes"][1] < 0.75 * sizes["megabytes"][0]
     assert sizes["test"][1] == pytest.approx(sizes["test"][0], abs=0.01)

@@ -13,7 +13,7 @@ from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 
-SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)  # of the nodes of each class
+SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)  # of the nodes of each class
 TOLERATED = 0.003  # accuracy that the chosen bank may cost on validation images
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from cnn2gnn.epochs import GRAPH
 from cnn2gnn.evaluation.bank_sizes import smaller_banks
-from cnn2gnn.evaluation.cost import latency
+from cnn2gnn.evaluation.cost import latencies
 from cnn2gnn.evaluation.pareto import pareto
 from cnn2gnn.report.results import Results
 
@@ -30,16 +32,17 @@ def costs(results: Sequence[Results]) -> pd.DataFrame:
         every run are compared without.
     """
     nodes, image = results[0].nodes, results[0].splits.test.images[:1]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    models: list[Callable[[Tensor], object]] = []
     if all("twin" in result.metrics["baselines"] for result in results):
         twin = results[0].run.load_student("twin")
         accuracy = statistics.fmean(r.metrics["baselines"]["twin"]["accuracy"] for r in results)
+        models.append(twin)
         rows.append(
             {
                 "model": "twin",
                 "graph": False,
                 "accuracy": accuracy,
-                "milliseconds": latency(twin, image),
                 "megabytes": BYTES * twin.parameter_count / 1e6,
                 "seconds": statistics.fmean(training_seconds(r, "twin") for r in results),
             }
@@ -47,17 +50,17 @@ def costs(results: Sequence[Results]) -> pd.DataFrame:
     tests = pd.concat([result.bank_sizes for result in results]).groupby("bank")["test"].mean()
     seconds = statistics.fmean(training_seconds(result, "student") for result in results)
     for name, bank in smaller_banks(nodes.student, nodes.bank):
+        models.append(partial(nodes.student, bank=bank))
         rows.append(
             {
                 "model": f"graph, bank {name}",
                 "graph": True,
                 "accuracy": tests[name],
-                "milliseconds": latency(partial(nodes.student, bank=bank), image),
                 "megabytes": BYTES * nodes.student.parameter_count / 1e6 + bank.megabytes,
                 "seconds": seconds,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(milliseconds=latencies(models, image))
 
 
 def on_front(points: pd.DataFrame) -> pd.DataFrame:

@@ -14,9 +14,9 @@ from cnn2gnn import manifest
 from cnn2gnn.compare.grid import SEEDS, Cell
 from cnn2gnn.compare.statistics import paired_interval
 from cnn2gnn.data import DataError
-from cnn2gnn.epochs import GRAPH
 from cnn2gnn.graph import effective_neighbours
 from cnn2gnn.report.results import Results
+from cnn2gnn.report.size_measures import training_seconds
 from cnn2gnn.report.tables import measured_accuracies
 
 
@@ -128,8 +128,8 @@ def _rows(cell: Cell) -> pd.DataFrame:
     if result.has_graph:
         effective = effective_neighbours(result.tensors["weights"]).mean().item()
         more["student", "inductive", "effective_neighbours"] = effective
-    for stage, seconds in _training_seconds(run.history()).items():
-        more[stage, "", "training_seconds"] = seconds
+    for model in ("student", *metrics["baselines"]):
+        more[model, "", "training_seconds"] = training_seconds(result, model)
     others = pd.DataFrame(
         [(*keys, value) for keys, value in more.items()],
         columns=["model", "protocol", "metric", "value"],
@@ -142,12 +142,3 @@ def _rows(cell: Cell) -> pd.DataFrame:
     }
     columns = {"cell": cell.name, "configuration": configuration(cell), **cell.varied}
     return pd.concat([rows, others], ignore_index=True).assign(**columns | bound)
-
-
-def _training_seconds(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds of all epochs of both stages, by model."""
-    seconds: dict[str, float] = {}
-    for row in history:
-        model = row["stage"].removesuffix(GRAPH)
-        seconds[model] = seconds.get(model, 0.0) + row["seconds"]
-    return seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,13 +27,21 @@ def multiply_adds(model: Callable[[Tensor], object], images: Tensor) -> int:
 
 def latency(model: Callable[[Tensor], object], images: Tensor) -> float:
     """Median milliseconds of one call."""
-    model(images)  # the first one allocates
-    milliseconds = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        model(images)
-        milliseconds.append(1000 * (time.perf_counter() - began))
-    return statistics.median(milliseconds)
+    return latencies([model], images)[0]
+
+
+def latencies(models: Sequence[Callable[[Tensor], object]], images: Tensor) -> list[float]:
+    """Median milliseconds of one call of each; they take turns: other load meets all alike."""
+    for model in models:
+        model(images)  # the first one allocates
+    rounds = [[_milliseconds(model, images) for model in models] for _ in range(REPEATS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def _milliseconds(model: Callable[[Tensor], object], images: Tensor) -> float:
+    began = time.perf_counter()
+    model(images)
+    return 1000 * (time.perf_counter() - began)
 
 
 def throughput(

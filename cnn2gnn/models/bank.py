@@ -64,8 +64,8 @@ class Bank:
 
     def joined(self, other: Bank) -> Bank:
         """Return the nodes of both, those of `other` behind."""
-        both: dict[str, Any] = {n: torch.cat([t, getattr(other, n)]) for n, t in self._held()}
-        return replace(self, **both)
+        both = {name: torch.cat([t, getattr(other, name)]) for name, t in self._held()}
+        return Bank(**both, packed=self.packed)
 
     def without(self, rows: Tensor) -> Bank:
         """Return the bank without the nodes `rows`, int64 `(m,)`.

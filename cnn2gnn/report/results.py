@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import Tensor
 
 from cnn2gnn.classnames import readable
 from cnn2gnn.data import DataError, Splits
+from cnn2gnn.evaluation.bank_sizes import bank_sizes
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.runs import Run
 
@@ -67,6 +69,17 @@ class Results:
     def nodes(self) -> RunNodes:
         """Student, bank and graph of a run with a graph."""
         return RunNodes.load(self.run)
+
+    @cached_property
+    def has_sizes(self) -> bool:
+        """Whether the student looks into a bank that may become smaller."""
+        learner = self.nodes.student.network.learner if self.has_graph else None
+        return learner is not None and learner.reach is not None
+
+    @cached_property
+    def bank_sizes(self) -> pd.DataFrame:
+        """Accuracy by the bank's size, see `evaluation.bank_sizes`."""
+        return bank_sizes(self.nodes.student, self.nodes.bank, self.splits)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from cnn2gnn.report.graph_sections import classes, graph, images
 from cnn2gnn.report.origin import origin
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import NODES_FILE, Exhibit, Section, sources
+from cnn2gnn.report.size_sections import bank_sizes
 
 
 def sections(results: Sequence[Results]) -> list[Section]:
@@ -22,6 +23,8 @@ def sections(results: Sequence[Results]) -> list[Section]:
     with_graph = all(result.has_graph for result in results)
     parts = [accuracy(results), training(results)]
     if with_graph:
+        if all(result.has_sizes for result in results):
+            parts.append(bank_sizes(results))
         parts += [batches(results), graph(results), classes(results), images(results[0])]
     return [*parts, predictions(results), origin(results)]
 

@@ -14,6 +14,7 @@ from cnn2gnn.report.accuracy_sections import comparison
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.report.sections import Section, sections
+from cnn2gnn.report.size_sections import front
 from cnn2gnn.runs import Run
 
 
@@ -47,6 +48,9 @@ class Report:
         for letter, (name, group) in zip(_letters(), groups.items(), strict=False):
             for section in sections(group):
                 parts.append(section if not name else _named(section, name, letter))
+        sized = {n: group for n, group in groups.items() if all(r.has_sizes for r in group)}
+        if sized:
+            parts.append(front(sized))
         title = "Report of " + ", ".join(result.name for result in results)
         return cls(title, _facts(results), tuple(parts))
 

@@ -1,0 +1,64 @@
+"""What a smaller bank costs in accuracy: chosen on validation images, shown on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from cnn2gnn.data import Splits
+from cnn2gnn.evaluation.bank_changes import check_size
+from cnn2gnn.evaluation.metrics import accuracy
+from cnn2gnn.evaluation.protocols import inductive, no_graph
+from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.student import Student
+
+SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)  # of the nodes of each class
+TOLERATED = 0.003  # accuracy that the chosen bank may cost on validation images
+
+
+def smaller_banks(student: Student, bank: Bank) -> Iterator[tuple[str, Bank]]:
+    """Yield the bank as it is and then smaller ones, by name, as far as the student takes them."""
+    yield "as saved", bank
+    compressed = bank.compressed(float("inf"))
+    for share in SHARES:
+        smaller = compressed.condensed(share)
+        try:
+            check_size(student, smaller, f"share={share}")
+        except ValueError:
+            return
+        yield f"compressed, {share:.0%} of the nodes", smaller
+
+
+def bank_sizes(student: Student, bank: Bank, splits: Splits) -> pd.DataFrame:
+    """Accuracy under protocol inductive by the bank's size, the largest first.
+
+    Returns:
+        Columns bank, nodes, megabytes, validation and test (accuracies in [0, 1]). The bank as it
+        is comes first.
+    """
+    parts = {"validation": splits.validation, "test": splits.test}
+    nodes = {name: no_graph(student, part.images) for name, part in parts.items()}
+    rows = []
+    for name, smaller in smaller_banks(student, bank):
+        found = {
+            part: accuracy(
+                inductive(student, nodes[part], smaller).logits,
+                images.labels.to(smaller.labels.device),
+            )
+            for part, images in parts.items()
+        }
+        rows.append({"bank": name, "nodes": len(smaller), "megabytes": smaller.megabytes, **found})
+    return pd.DataFrame(rows)
+
+
+def chosen(sizes: pd.DataFrame) -> str:
+    """Name the smallest bank that costs at most `TOLERATED` on validation images.
+
+    Args:
+        sizes: as of `bank_sizes`, of one run or of several; then means decide.
+    """
+    means = sizes.groupby("bank", sort=False)[["megabytes", "validation"]].mean()
+    # rounding: one part in a million is no difference between accuracies
+    good = means["validation"] >= means["validation"].iloc[0] - TOLERATED - 1e-6
+    return str(means.loc[good, "megabytes"].idxmin())

@@ -298,6 +298,18 @@ def test_learned_support_is_that_of_the_entmax_package(name, k, temperature, see
     assert (mine - right).abs().max() <= 1e-5 * (1 + right.abs().max())
 
 
+@pytest.mark.parametrize("name", ["sparsemax", "entmax"])
+@pytest.mark.parametrize("temperature", [1e-4, 1e-2, 1e4])
+def test_extreme_temperatures_lose_no_digits(name, temperature):
+    learner = LEARNERS[name](12, temperature)
+    distances = features(50, 12).square().sort(1).values
+    weights = learner.weigh(learner.scores(distances.float()))
+    exact = learner.double()
+    expected = exact.weigh(exact.scores(distances))
+    torch.testing.assert_close(weights.double(), expected, rtol=0, atol=2e-3)
+    torch.testing.assert_close(weights.sum(1), torch.ones(50), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", SCORED)
 def test_scores_have_no_scale(name):
     learner, distances = LEARNERS[name](6).double().eval(), features(20, 6).square().sort(1).values

@@ -87,6 +87,7 @@ class SparsemaxNeighbours(ScoredNeighbours):
         """As `ScoredNeighbours.weigh`."""
         # with scores in descending order the support is a prefix, of the largest ρ with
         # 1 + ρ·z_ρ > Σ_{l≤ρ} z_l, and s_j = (z_j − θ)₊, θ = (Σ_{l≤ρ} z_l − 1) / ρ
+        scores = scores - scores[:, :1]  # from 0 down: large values would lose the digits of θ
         rank = torch.arange(1, scores.shape[1] + 1, device=scores.device)  # (n,)
         sums = scores.cumsum(1)  # (N, n)
         support = (1 + rank * scores > sums).sum(1, keepdim=True)  # ρ_i ≥ 1, (N, 1)
@@ -105,7 +106,7 @@ class EntmaxNeighbours(ScoredNeighbours):
         """As `ScoredNeighbours.weigh`."""
         # with z/2 in descending order the support is a prefix of length ρ, s_j = (z_j/2 − θ)₊²,
         # θ = m_ρ − sqrt((1 − ρ·v_ρ)/ρ), m_ρ and v_ρ mean and variance of the first ρ values
-        z = scores / 2
+        z = (scores - scores[:, :1]) / 2  # from 0 down: large values would cancel in the variance
         rank = torch.arange(1, z.shape[1] + 1, device=z.device)  # (n,)
         mean = z.cumsum(1) / rank  # (N, n)
         scatter = rank * (z.square().cumsum(1) / rank - mean.square())  # ρ·v_ρ, (N, n)

@@ -146,7 +146,9 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
     cell = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
     write(workplace / "notebooks" / "01_a.ipynb", cell, parameters=PARAMETERS)
     code = (
-        "import pathlib, sys; from cnn2gnn import cli, manifest, notebooks;"
+        "import pathlib, signal, sys; from cnn2gnn import cli, manifest, notebooks;"
+        # whoever starts the tests in the background has them ignore it
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "notebooks.folder = lambda: pathlib.Path('notebooks');"
         "sys.exit(cli.main(['run', '--notebooks', '01']))"
     )

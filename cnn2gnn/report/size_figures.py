@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
 from cnn2gnn.palette import INK, MODELS
@@ -87,5 +87,7 @@ def _log(axes: Axes) -> None:
     axes.set_xscale("log")
     if high < 20 * low:  # hardly a power of ten would be among the ticks
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

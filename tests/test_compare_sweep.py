@@ -151,6 +151,12 @@ def test_who_comes_later_goes_on_with_the_same_study(quick: Path, storage: str |
     assert len(later.study.trials) == 3
 
 
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////not/there/study.db", "oracle9://a/b"])
+def test_a_storage_that_cannot_be_opened_is_one_clear_error(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=f"storage='{url}' cannot be opened"):
+        sweep_in(tmp_path, "k", storage=url)
+
+
 def test_numbers_of_trials_and_jobs_are_checked(quick: Path) -> None:
     with pytest.raises(ConfigError, match="trials=0"):
         sweep_in(quick, "k").run(trials=0)

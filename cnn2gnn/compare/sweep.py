@@ -18,6 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from cnn2gnn.compare.execution import command, failure, import_modules, surroundings
 from cnn2gnn.compare.grid import Cell
@@ -55,7 +56,7 @@ class Sweep:
         modules: what each process imports first.
 
     Raises:
-        ConfigError: a parameter is wrong, or both searched and fixed.
+        ConfigError: a parameter is wrong, or both searched and fixed; or the storage is none.
     """
 
     name: str
@@ -150,8 +151,16 @@ def accuracies(cell: Cell) -> list[float]:
 
 
 def _storage(url: str) -> storages.BaseStorage:
-    """Open a storage; in a database, trials of a process that was killed are tried again."""
+    """Open a storage; in a database, trials of a process that was killed are tried again.
+
+    Raises:
+        ConfigError: it is no URL of a database, or cannot be opened.
+    """
     if url.startswith("journal:"):
         return storages.JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
     again = storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
-    return storages.RDBStorage(url, heartbeat_interval=60, heartbeat_stale_trial_callback=again)
+    try:
+        return storages.RDBStorage(url, heartbeat_interval=60, heartbeat_stale_trial_callback=again)
+    except (SQLAlchemyError, ImportError) as error:  # no URL, no such database, or no driver
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"storage={url!r} cannot be opened: {reason}") from error

@@ -130,45 +130,13 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         "compare", "NAME|GRID.toml [--PARAMETER VALUE VALUE ...] [--jobs N] [--dry-run]",
         COMPARE_EXAMPLES,
     )  # fmt: skip
-    comparing.add_argument("grid", metavar="NAME", help="what it is called, or a file of its grid")
-    comparing.add_argument(
-        "--dry-run", action="store_true", help="say what would run, and how long; run nothing"
-    )
-    comparing.add_argument(
-        "--cluster", choices=("slurm", "local"), help="run as jobs of a cluster, by submitit"
-    )
-    comparing.add_argument(
-        "--cluster-option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="of submitit, such as timeout_min=600, gpus_per_node=1 or slurm_partition=gpu",
-    )
-    _add_processes(comparing)
-    for group in get_type_hints(Config).values():
-        _add_options(comparing, group, without=("run",), several=True)
+    _add_comparing(comparing)
 
     sweeping = command(
         "sweep", "NAME --search PARAMETER[=VALUES] ... [--trials N] [--PARAMETER VALUE ...]",
         SWEEP_EXAMPLES,
     )  # fmt: skip
-    sweeping.add_argument("name", metavar="NAME", help="of the study")
-    sweeping.add_argument(
-        "--search",
-        nargs="+",
-        required=True,
-        metavar="PARAMETER[=VALUES]",
-        help="what is searched: k, or k=5:40 between two numbers, or loss=kd,dist",
-    )
-    sweeping.add_argument("--trials", type=int, default=20, help="in all (default: 20)")
-    sweeping.add_argument(
-        "--storage",
-        metavar="URL",
-        help="of a database, or journal:PATH where a file system has no locks (default: SQLite)",
-    )
-    _add_processes(sweeping)
-    for group in get_type_hints(Config).values():
-        _add_options(sweeping, group, without=("run",))
+    _add_sweeping(sweeping)
 
     writing = command("notebooks", "FOLDER", NOTEBOOKS_EXAMPLES)
     writing.add_argument("folder", metavar="FOLDER", help="where they are written")
@@ -182,6 +150,48 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         help="where they lie, or are written (default: %(default)s)",
     )
     return parser
+
+
+def _add_comparing(parser: argparse.ArgumentParser) -> None:
+    """Add what `compare` takes: a grid, and how it is run."""
+    parser.add_argument("grid", metavar="NAME", help="what it is called, or a file of its grid")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would run, and how long; run nothing"
+    )
+    parser.add_argument(
+        "--cluster", choices=("slurm", "local"), help="run as jobs of a cluster, by submitit"
+    )
+    parser.add_argument(
+        "--cluster-option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="of submitit, such as timeout_min=600, gpus_per_node=1 or slurm_partition=gpu",
+    )
+    _add_processes(parser)
+    for group in get_type_hints(Config).values():
+        _add_options(parser, group, without=("run",), several=True)
+
+
+def _add_sweeping(parser: argparse.ArgumentParser) -> None:
+    """Add what `sweep` takes: what is searched, how often, and where the study is kept."""
+    parser.add_argument("name", metavar="NAME", help="of the study")
+    parser.add_argument(
+        "--search",
+        nargs="+",
+        required=True,
+        metavar="PARAMETER[=VALUES]",
+        help="what is searched: k, or k=5:40 between two numbers, or loss=kd,dist",
+    )
+    parser.add_argument("--trials", type=int, default=20, help="in all (default: 20)")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of a database, or journal:PATH where a file system has no locks (default: SQLite)",
+    )
+    _add_processes(parser)
+    for group in get_type_hints(Config).values():
+        _add_options(parser, group, without=("run",))
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn.compare.execution import STARTED_BY, command
+from cnn2gnn.compare.execution import ERROR_PREFIX, command
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.values import ConfigError
 
@@ -61,6 +61,6 @@ def _error(job: Any) -> str | None:
     error = job.exception()
     if error is None:
         return None
-    told = [line for line in str(error).splitlines() if line.startswith(STARTED_BY)]
-    reason = told[-1].removeprefix(STARTED_BY) if told else str(error).strip().splitlines()[-1]
+    told = [line for line in str(error).splitlines() if line.startswith(ERROR_PREFIX)]
+    reason = told[-1].removeprefix(ERROR_PREFIX) if told else str(error).strip().splitlines()[-1]
     return f"{reason} (all of it: {job.paths.stderr})"

@@ -15,7 +15,7 @@ from pathlib import Path
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.values import ConfigError
 
-STARTED_BY = "cnn2gnn: "  # how the line begins in which a process tells its error
+ERROR_PREFIX = "cnn2gnn: "  # of the line in which a process tells its error
 
 
 class Workers:
@@ -115,6 +115,6 @@ def command(cell: Cell, modules: Sequence[str], stages: str = "all") -> list[str
 def failure(log: Path, code: int) -> str:
     """Return why a cell failed, in one line: what its process said last, and where all of it is."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    told = [line for line in lines if line.startswith(STARTED_BY)]
-    reason = told[-1].removeprefix(STARTED_BY) if told else f"ended with code {code}"
+    told = [line for line in lines if line.startswith(ERROR_PREFIX)]
+    reason = told[-1].removeprefix(ERROR_PREFIX) if told else f"ended with code {code}"
     return f"{reason} (all of it: {log})"

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-class Loss(Protocol):
-    """L = (1−λ)·CE + λ·term of logits `(B, classes)` and labels int64 `(B,)`, a scalar."""
-
-    def __call__(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor,
-        *,
-        temperature: float = 4.0,
-        weight: float = 0.5,
-    ) -> Tensor: ...
+from cnn2gnn.own import Loss
 
 
 def beside_cross_entropy(term: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Loss:
@@ -30,6 +17,12 @@ def beside_cross_entropy(term: Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
     The term is computed in float32 (float64 for such logits) whatever autocast says: half precision
     has no room for squared distances. No gradient reaches the teacher.
+
+    Args:
+        term: of logits `(B, classes)` twice, labels int64 `(B,)` and T > 0; a scalar.
+
+    Returns:
+        L = (1−λ)·CE + λ·term, called as `registry.LOSSES` are.
     """
 
     @wraps(term)

@@ -18,14 +18,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from cnn2gnn.base.values import plain
 from cnn2gnn.config import Config
 from cnn2gnn.data import DataError, ImageSet, Splits
 from cnn2gnn.data.coerce import as_images
 from cnn2gnn.data.splitting import VALIDATION, check_training, stratified_order
 from cnn2gnn.distillation.session import Session
-from cnn2gnn.own import Own
 from cnn2gnn.predictor import Predictor
-from cnn2gnn.values import plain
+from cnn2gnn.runs.own import Own
 
 
 class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):

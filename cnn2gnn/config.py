@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
-from cnn2gnn.names import run_name
+from cnn2gnn.base.names import run_name
+from cnn2gnn.base.values import ConfigError, checked
 from cnn2gnn.registry import DATASETS, LEARNERS, LOSSES, STEMS, TEACHERS
-from cnn2gnn.values import ConfigError, checked
 
 
 def _parameter(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.data.coerce import Images, as_images
 from cnn2gnn.evaluation.bank_changes import (
     as_names,
@@ -24,7 +25,6 @@ from cnn2gnn.evaluation.bank_changes import (
 )
 from cnn2gnn.evaluation.late_classes import graph_of, probabilities
 from cnn2gnn.evaluation.protocols import inductive, no_graph
-from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput

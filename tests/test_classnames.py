@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.classnames import apart, distinct, in_line, readable, short_names, shortened
+from cnn2gnn.drawing.classnames import apart, distinct, in_line, readable, short_names, shortened
 
 NAMES = st.lists(st.text(st.characters(), max_size=12), max_size=8)
 

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 from test_notebooks_runner import write
 
-from cnn2gnn import cli, manifest, notebooks
+from cnn2gnn import cli
 from cnn2gnn.config import Config
+from cnn2gnn.runs import manifest
 
 PARAMETERS = "dataset: str = 'digits'\nrun: str = 'demo'\nk: int = 20\ndownload: bool = False"
 
@@ -25,7 +26,7 @@ PARAMETERS = "dataset: str = 'digits'\nrun: str = 'demo'\nk: int = 20\ndownload:
 def workplace(tmp_path, monkeypatch):
     """An empty current folder, and a folder of notebooks for the command to find."""
     (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(notebooks, "folder", lambda: tmp_path / "notebooks")
+    monkeypatch.setattr("cnn2gnn.notebooks.runner.folder", lambda: tmp_path / "notebooks")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -146,10 +147,11 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
     cell = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
     write(workplace / "notebooks" / "01_a.ipynb", cell, parameters=PARAMETERS)
     code = (
-        "import pathlib, signal, sys; from cnn2gnn import cli, manifest, notebooks;"
+        "import pathlib, signal, sys\n"
+        "from cnn2gnn import cli\nfrom cnn2gnn.notebooks import runner\n"
         # whoever starts the tests in the background has them ignore it
         "signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "notebooks.folder = lambda: pathlib.Path('notebooks');"
+        "runner.folder = lambda: pathlib.Path('notebooks');"
         "sys.exit(cli.main(['run', '--notebooks', '01']))"
     )
     command = [sys.executable, "-c", code]

@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 from cnn2gnn import cli
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import Comparison, Grid
 from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.report.results import Results
 from cnn2gnn.runs import Run
-from cnn2gnn.values import ConfigError
 
 TINY: dict[str, Any] = {
     "train_images": 60,

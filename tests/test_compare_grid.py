@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.grid import Grid
-from cnn2gnn.values import ConfigError
 
 
 def varied(values: dict[str, Any]) -> list[dict[str, Any]]:

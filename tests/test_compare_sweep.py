@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from cnn2gnn import cli
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import sweep as sweeping
 from cnn2gnn.compare import sweep_report
 from cnn2gnn.compare.grid import Cell
@@ -20,7 +21,6 @@ from cnn2gnn.compare.sweep import Sweep
 from cnn2gnn.config import Config
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
-from cnn2gnn.values import ConfigError
 
 # a training in a nutshell: the accuracy depends on k, and k = 13 fails
 TRAINING = """

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.parameters import Parameters
+from cnn2gnn.notebooks.parameters import Parameters
 
 
 def test_flat_parameters_return() -> None:

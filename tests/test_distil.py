@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from conftest import small_config
 
+from cnn2gnn.base.files import load_tensors
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.distillation.distil import distil
@@ -26,10 +27,9 @@ from cnn2gnn.distillation.session import Session
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.evaluation.protocols import inductive, no_graph
-from cnn2gnn.files import load_tensors
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.own import Own
 from cnn2gnn.runs import Run, load_run, load_splits
+from cnn2gnn.runs.own import Own
 
 SCRIPT = """
 import json, sys

@@ -13,13 +13,13 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from cnn2gnn import notebooks
+from cnn2gnn.drawing.palette import AGAINST, FOR, WRONG, class_colours
 from cnn2gnn.evaluation.nodes import TEST, Node
 from cnn2gnn.explore import Explorer, figures, graph_figures
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
 from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import ExplorerState
-from cnn2gnn.palette import AGAINST, FOR, WRONG, class_colours
 
 NAMES = ["map", "node", "evidence", "what if", "ranking", "matrix", "adjacency"]
 NAMES += ["wrong-class edges", "ego graph", "time", "mixing over time"]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnn2gnn.files import (
+from cnn2gnn.base.files import (
     BrokenFileError,
     load_state,
     load_tensors,

@@ -17,19 +17,20 @@ import pytest
 from conftest import small_config
 from PIL import Image
 
-from cnn2gnn import distil, load_run, manifest
+import cnn2gnn
+from cnn2gnn import distil, load_run
+from cnn2gnn.base.files import BrokenFileError
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError
 from cnn2gnn.distillation.loop import NotFiniteError
 from cnn2gnn.distillation.session import Session
-from cnn2gnn.environment import in_words
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
-from cnn2gnn.files import BrokenFileError
 from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results, configurations
-from cnn2gnn.runs import Run, load_splits
-from cnn2gnn.teachers import teacher_folder
+from cnn2gnn.runs import Run, load_splits, manifest
+from cnn2gnn.runs.environment import in_words
+from cnn2gnn.runs.teachers import teacher_folder
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,13 @@ def test_what_may_differ_is_told_in_one_line(
     assert "world_size was 2, is 1 (at its last start)" in first
     assert all("torch was 1.0.0, is 2" in message for message in (first, second))
     assert "(in stage student)" in second and "world_size" not in second, "once is enough"
+
+
+def test_the_commit_of_a_checkout_is_part_of_what_made_a_run(finished: tuple[Run, Path]) -> None:
+    run, _ = finished
+    root = Path(cnn2gnn.__file__).parents[1]
+    in_checkout = (root / ".git").exists()
+    assert (run.manifest["git_commit"] is not None) == in_checkout
 
 
 def test_a_renamed_run_is_the_same_run(finished: tuple[Run, Path]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cnn2gnn.base.names import joined, run_name, run_names
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.distillation.obtain import obtain_run
-from cnn2gnn.names import joined, run_name, run_names
 
 
 @pytest.mark.parametrize(

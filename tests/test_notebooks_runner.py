@@ -149,7 +149,10 @@ def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
 @pytest.mark.parametrize("name", ["01_teacher", "02_distill", "05_without_retraining"])
 def test_a_parameters_cell_is_the_configuration_written_out(name):
     """Means and choices too. In a process of its own, where nobody has registered more choices."""
-    wanted = f"from cnn2gnn.parameters import parameters_cell\nprint(parameters_cell({USES[name]}))"
+    wanted = (
+        "from cnn2gnn.notebooks.parameters import parameters_cell\n"
+        f"print(parameters_cell({USES[name]}))"
+    )
     written = subprocess.run([sys.executable, "-c", wanted], capture_output=True, check=True)
     cells = nbformat.read(notebooks.find(name), as_version=4).cells
     (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]

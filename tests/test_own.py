@@ -19,11 +19,11 @@ from cnn2gnn.distillation.session import Session
 from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.learners import chosen_distances
-from cnn2gnn.manifest import facts
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.own import Own
 from cnn2gnn.registry import LEARNERS, LOSSES, STEMS
 from cnn2gnn.runs import load_splits
+from cnn2gnn.runs.manifest import facts
+from cnn2gnn.runs.own import Own
 
 
 class EqualNeighbours(GraphLearner):

@@ -100,8 +100,8 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_carries_the_notebooks_and_the_type_marker(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    packed = {name for name in names if name.startswith("cnn2gnn/_notebooks/")}
-    lying = {f"cnn2gnn/_notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")}
+    packed = {name for name in names if name.startswith("cnn2gnn/notebooks/shipped/")}
+    lying = {f"cnn2gnn/notebooks/shipped/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert packed == lying != set()
     assert "cnn2gnn/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"cnn2gnn"}
@@ -122,8 +122,8 @@ def test_an_installed_wheel_works_far_from_any_checkout(wheel, tmp_path):
     where = "import cnn2gnn.notebooks as n; print(cnn2gnn.__version__, n.__file__, n.folder())"
     said, module, folder = python("-c", f"import cnn2gnn; {where}").split()
     assert wheel.name.startswith(f"cnn2gnn-{said}-")
-    package = site / "cnn2gnn"
-    assert (Path(module), Path(folder)) == (package / "notebooks.py", package / "_notebooks")
+    room = site / "cnn2gnn" / "notebooks"
+    assert (Path(module), Path(folder)) == (room / "__init__.py", room / "shipped")
 
     usage = python("-m", "cnn2gnn", "--help")
     commands = re.findall(r"^    (\w+)", usage, re.MULTILINE)

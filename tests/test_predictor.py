@@ -16,9 +16,9 @@ from pandas.testing import assert_frame_equal
 from PIL import Image
 from torch import nn
 
+from cnn2gnn.base.files import BrokenFileError
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.data import DataError
-from cnn2gnn.files import BrokenFileError
 from cnn2gnn.graph import FixedNeighbours
 from cnn2gnn.models.student import Student
 from cnn2gnn.predictor import Predictor

@@ -18,15 +18,15 @@ from conftest import small_config
 from test_training import LineTask
 
 from cnn2gnn import notebooks
+from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.loop import Recipe, fit
 from cnn2gnn.distillation.processes import make_fabric, start
 from cnn2gnn.distillation.teacher import TeacherTask, new_teacher
-from cnn2gnn.epochs import EpochLog
-from cnn2gnn.files import load_tensors, save_tensors
-from cnn2gnn.hardware import resolve_precision
 from cnn2gnn.runs import Run, load_splits
+from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.hardware import resolve_precision
 
 ENVIRONMENT = {
     **os.environ,
@@ -185,7 +185,7 @@ import json
 from dataclasses import replace
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.distillation.session import Session
-from cnn2gnn.own import Own
+from cnn2gnn.runs.own import Own
 config = Config.from_parameters(json.loads({json.dumps(json.dumps(config.parameters()))}))
 session = Session.start(config)
 session = Session.start(config)  # a cell may be run twice

@@ -20,10 +20,10 @@ from PIL import Image
 from cnn2gnn import notebooks
 from cnn2gnn.config import ConfigError
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.drawing.palette import class_colours
 from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
-from cnn2gnn.palette import class_colours
 from cnn2gnn.report import Report
 from cnn2gnn.report.accuracy_sections import accuracy
 from cnn2gnn.report.results import Results

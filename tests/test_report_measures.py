@@ -16,13 +16,13 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 from torch.nn import functional as F
 
+from cnn2gnn.drawing.palette import MODELS
 from cnn2gnn.drawing.style import STYLE
 from cnn2gnn.evaluation.cost import multiply_adds
 from cnn2gnn.evaluation.metrics import expected_calibration_error
 from cnn2gnn.evaluation.near_copies import near_copies
 from cnn2gnn.evaluation.nodes import BANK, TEST
 from cnn2gnn.graph import SparseGraph, homophily, purity
-from cnn2gnn.palette import MODELS
 from cnn2gnn.report import figures, graph_figures, measures, tables
 from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.results import Results, configurations

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.config import StudentConfig
-from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import STEMS

@@ -10,13 +10,13 @@ import torchvision
 from conftest import small_config
 from torch import nn
 
+from cnn2gnn.base.files import BrokenFileError
 from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.distillation.teacher import obtain_teacher
-from cnn2gnn.files import BrokenFileError
 from cnn2gnn.models.networks import build_network
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.runs import load_splits
-from cnn2gnn.teachers import teacher_folder
+from cnn2gnn.runs.teachers import teacher_folder
 
 
 @pytest.mark.parametrize(

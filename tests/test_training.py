@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.files import BrokenFileError
 from cnn2gnn.distillation.loop import (
     CHECKPOINT,
     NotFiniteError,
@@ -18,7 +19,6 @@ from cnn2gnn.distillation.loop import (
     one_cycle,
 )
 from cnn2gnn.distillation.processes import make_fabric
-from cnn2gnn.files import BrokenFileError
 
 RECIPE = Recipe(epochs=4, batch_size=8, optimizer="adamw", learning_rate=0.05, weight_decay=0.01)
 FABRIC = make_fabric("cpu", 1, 1, "32-true")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.execution import ERROR_PREFIX, command
 from cnn2gnn.compare.grid import Cell
-from cnn2gnn.values import ConfigError
 
 POLL_SECONDS = 2.0
 

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn import manifest
+from cnn2gnn.base.files import BrokenFileError
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.config import Config
-from cnn2gnn.epochs import GRAPH, EpochLog
-from cnn2gnn.files import BrokenFileError
+from cnn2gnn.runs import manifest
+from cnn2gnn.runs.epochs import GRAPH, EpochLog
 
 TEACHER, DISTILLING, LEARNING = "teacher", "stage one", "stage two"
 # what the seconds of an epoch depend on, beside the machine

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.grid import Cell
-from cnn2gnn.values import ConfigError
 
 ERROR_PREFIX = "cnn2gnn: "  # of the line in which a process tells its error
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cnn2gnn.drawing.palette import INK, MODELS
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
-from cnn2gnn.palette import INK, MODELS
 
 # model and protocol, as a reader calls them, with a marker
 SHOWN = {

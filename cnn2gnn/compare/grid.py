@@ -25,10 +25,10 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from cnn2gnn.base.files import replacing
+from cnn2gnn.base.names import run_name
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.config import Config
-from cnn2gnn.files import replacing
-from cnn2gnn.names import run_name
-from cnn2gnn.values import ConfigError
 
 VARIANT = "variant"
 SEED = "seed"

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnn2gnn import manifest
 from cnn2gnn.compare.grid import SEEDS, Cell
 from cnn2gnn.compare.statistics import paired_interval
 from cnn2gnn.data import DataError
@@ -18,6 +17,7 @@ from cnn2gnn.graph import effective_neighbours
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.size_measures import training_seconds
 from cnn2gnn.report.tables import measured_accuracies
+from cnn2gnn.runs import manifest
 
 
 def tidy(cells: Sequence[Cell]) -> pd.DataFrame:

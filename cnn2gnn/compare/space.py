@@ -14,8 +14,8 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from cnn2gnn.base.values import ConfigError, base_type
 from cnn2gnn.config import Config
-from cnn2gnn.values import ConfigError, base_type
 
 LOG_RATIO = 10  # bounds that lie so far apart are searched on a logarithmic scale
 

@@ -20,13 +20,13 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from cnn2gnn.base.names import run_name
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.execution import command, failure, import_modules, surroundings
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.compare.space import space, suggest
 from cnn2gnn.config import Config
-from cnn2gnn.epochs import EpochLog
-from cnn2gnn.names import run_name
-from cnn2gnn.values import ConfigError
+from cnn2gnn.runs.epochs import EpochLog
 
 POLL_SECONDS = 0.5
 STUDENT = ("student", "student-graph")  # its stages, in the order of their epochs

@@ -15,9 +15,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as drawings
 
+from cnn2gnn.base.files import replacing
 from cnn2gnn.compare.sweep import Sweep
 from cnn2gnn.drawing.style import PAGE, styled
-from cnn2gnn.files import replacing
 from cnn2gnn.report.page import render_page, write_figures, write_tables
 from cnn2gnn.report.section import Exhibit, Section
 

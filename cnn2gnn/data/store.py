@@ -20,12 +20,12 @@ import PIL
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.data.imageset import checksum
 from cnn2gnn.data.names import class_names, shown
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Samples, Source
 from cnn2gnn.data.splitting import check_training
-from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.registry import MODALITIES
 
 # To be raised whenever the rules of listing and labelling change; a modality has its own version.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.data import ImageSet
-from cnn2gnn.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.models.teacher import Teacher, device_of
 
 

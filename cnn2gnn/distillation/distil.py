@@ -11,8 +11,8 @@ from cnn2gnn.data import Splits
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.own import Loss, Own
 from cnn2gnn.runs import Run, load_splits
+from cnn2gnn.runs.own import Loss, Own
 
 
 def distil(

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.base.files import save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
-from cnn2gnn.files import save_tensors
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.output import StudentOutput

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from cnn2gnn.base.files import load_state, load_tensors, save_tensors
 from cnn2gnn.distillation.batch_norm import synchronise
-from cnn2gnn.files import load_state, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from cnn2gnn.base.names import run_name
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
-from cnn2gnn.names import run_name
 from cnn2gnn.runs import Run
 
 

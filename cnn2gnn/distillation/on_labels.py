@@ -10,8 +10,8 @@ from cnn2gnn.distillation.processes import start
 from cnn2gnn.distillation.sizes import check_sizes
 from cnn2gnn.distillation.students import Students
 from cnn2gnn.models.student import Student
-from cnn2gnn.own import Own
 from cnn2gnn.runs import Run
+from cnn2gnn.runs.own import Own
 
 
 def learn_from_labels(config: Config, splits: Splits) -> Student:

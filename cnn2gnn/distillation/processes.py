@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.hardware import resolve_precision, world
+from cnn2gnn.runs.hardware import resolve_precision, world
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -7,26 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn2gnn.base.files import save_tensors, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
 from cnn2gnn.distillation.sizes import check_sizes
-from cnn2gnn.distillation.students import Students
+from cnn2gnn.distillation.students import Students, without_graph
 from cnn2gnn.distillation.teacher import obtain_teacher
-from cnn2gnn.environment import measured
 from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
-from cnn2gnn.files import save_tensors, write_json
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
-from cnn2gnn.own import Own
 from cnn2gnn.registry import DATASETS
 from cnn2gnn.runs import Run, load_splits
-from cnn2gnn.teachers import teacher_folder
+from cnn2gnn.runs.environment import measured
+from cnn2gnn.runs.own import Own
+from cnn2gnn.runs.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -102,14 +102,13 @@ class Session:
         if name != "twin":
             raise ValueError(f"no baseline {name!r}; there are twin and undistilled")
         weight = config.training.twin_kd_weight
-        without_graph = replace(config, student=replace(config.student, graph="none"))
+        twin = without_graph(config)
         if weight is not None and weight != config.training.kd_weight:
-            training = replace(config.training, kd_weight=weight)
-            config = replace(without_graph, training=training)
-            return self._students.obtain(name, config, self.cache)
+            twin = replace(twin, training=replace(twin.training, kd_weight=weight))
+            return self._students.obtain(name, twin, self.cache)
         # the first stage knows no graph: the twin's is the student's
         self.student()
-        return self._students.obtain(name, without_graph, self.cache, distilled_as="student")
+        return self._students.obtain(name, twin, self.cache, distilled_as="student")
 
     def baselines(self) -> dict[str, Student]:
         """Return the baselines that the run asks for, by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import Splits
-from cnn2gnn.own import Own
+from cnn2gnn.runs.own import Own
 
 
 def check_sizes(config: Config, own: Own, splits: Splits) -> None:

@@ -12,7 +12,7 @@ from cnn2gnn.distillation.cache import TeacherCache, view_of
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.models.student import Student
-from cnn2gnn.own import Loss
+from cnn2gnn.runs.own import Loss
 
 
 class StudentTask:

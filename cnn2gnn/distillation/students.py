@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from cnn2gnn.base.files import load_state, load_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.first_stage import DISTILLED, FirstStage
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, Task, fit, place
 from cnn2gnn.distillation.student_task import StudentTask
-from cnn2gnn.epochs import GRAPH, EpochLog
-from cnn2gnn.files import load_state, load_tensors
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
+from cnn2gnn.runs.epochs import GRAPH, EpochLog
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-DISTILLED, FINISHED = "distilled.safetensors", "student.safetensors"
+FINISHED = "student.safetensors"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,25 @@ class Students:
         return self._load(path, config)
 
     def _distil(self, stage: str, config: Config, cache: TeacherCache | None, path: Path) -> None:
-        student, loss = self._new(config), self.run.own.loss or LOSSES[config.training.loss]
+        """Train the first stage, or take it from a run that differs in the graph alone."""
+        student = self._new(without_graph(config))
+        taught_by = None if cache is None else self.run.manifest["teacher"]
+        shared = FirstStage(self.run, config, student, taught_by)
+        rank_zero = self.fabric.is_global_zero
+        with shared.lock() if rank_zero else nullcontext():
+            self.fabric.barrier()  # rank 0 holds the lock
+            if not self.fabric.broadcast(shared.exists):
+                self._train_first(stage, student, config, cache, path)
+                if rank_zero:
+                    shared.publish(path, stage)
+            elif rank_zero:
+                shared.take(path, stage)
+        self.fabric.barrier()
+
+    def _train_first(
+        self, stage: str, student: Student, config: Config, cache: TeacherCache | None, path: Path
+    ) -> None:
+        loss = self.run.own.loss or LOSSES[config.training.loss]
         task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device)
         trained = self._fit(task, distillation_recipe(config), stage)
         assert isinstance(trained, Student)
@@ -70,9 +90,9 @@ class Students:
 
     def _learn_graph(self, stage: str, config: Config, distilled: Path, path: Path) -> None:
         student = place(self._new(config), self.fabric.device)
-        # by name: the twin takes the stem and the base branch of a student that has a graph
+        # stem and base branch; what belongs to the graph begins as it was made
         weights, _ = load_tensors(distilled)
-        load_state(student, {name: weights[name] for name in student.state_dict()}, distilled)
+        load_state(student, student.state_dict() | weights, distilled)
         snapshots = path.parent / "snapshots"
         task = GraphTask(student, self.splits, config, self.fabric.device, snapshots)
         self._fit(task, graph_recipe(config), stage + GRAPH)
@@ -121,6 +141,11 @@ class Students:
         """Stem and graph learner of the user's own, for a student of this configuration."""
         own = self.run.own
         return own.stem, None if config.student.graph == "none" else own.graph
+
+
+def without_graph(config: Config) -> Config:
+    """Return the configuration of the student that has no graph."""
+    return replace(config, student=replace(config.student, graph="none"))
 
 
 def distillation_recipe(config: Config) -> Recipe:

@@ -13,16 +13,16 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.base.files import BrokenFileError, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
-from cnn2gnn.environment import environment
-from cnn2gnn.epochs import EpochLog
 from cnn2gnn.evaluation.metrics import accuracy
-from cnn2gnn.files import BrokenFileError, write_json
-from cnn2gnn.hardware import resolved_hardware
 from cnn2gnn.models.teacher import Teacher, in_chunks
-from cnn2gnn.teachers import teacher_folder
+from cnn2gnn.runs.environment import environment
+from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.hardware import resolved_hardware
+from cnn2gnn.runs.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

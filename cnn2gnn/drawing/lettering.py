@@ -12,7 +12,7 @@ from functools import cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font, get_font_names
 
-from cnn2gnn.classnames import distinct, shortened
+from cnn2gnn.drawing.classnames import distinct, shortened
 
 # asked after matplotlib's own font, where they are installed: it has no Chinese, Indic or Thai
 _FALLBACKS = (

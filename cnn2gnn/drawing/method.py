@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.palette import AGAINST, FOR, INK, RESCUED
 from cnn2gnn.drawing.style import COLUMN, new_figure, styled
 from cnn2gnn.graph import adaptive_weights, effective_neighbours
 from cnn2gnn.graph.learners import chosen_distances
-from cnn2gnn.palette import AGAINST, FOR, INK, RESCUED
 from cnn2gnn.registry import LOSSES
 
 _LINES = ("-", "--", ":")

@@ -13,9 +13,9 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.palette import FAINT, SEQUENTIAL
 from cnn2gnn.drawing.style import SMALLEST
 from cnn2gnn.graph import SparseGraph
-from cnn2gnn.palette import FAINT, SEQUENTIAL
 
 READABLE = 20  # classes whose names fit along a column
 NUMBERED = 12  # classes whose cells hold a number

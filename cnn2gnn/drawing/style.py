@@ -10,9 +10,10 @@ from typing import Any, ParamSpec
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cnn2gnn.drawing.lettering import families
-from cnn2gnn.palette import INK
+from cnn2gnn.drawing.palette import INK
 
 P = ParamSpec("P")
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a two-column paper, and both
@@ -71,7 +72,7 @@ def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
 
 def drawn(figure: Figure, kind: str) -> bytes:
     """A figure as a file of a kind: png, svg or pdf."""
-    if figure.get_layout_engine() is not None:  # laid out once for all formats
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # once for all formats
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     buffer = io.BytesIO()

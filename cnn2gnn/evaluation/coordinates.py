@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.evaluation.nodes import RunNodes
-from cnn2gnn.files import load_tensors, save_tensors
 
 FILE = Path("explore", "umap.safetensors")
 log = logging.getLogger(__name__)

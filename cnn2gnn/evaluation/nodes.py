@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cnn2gnn.classnames import readable
 from cnn2gnn.data import Splits
+from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from cnn2gnn.classnames import apart, short_names
+from cnn2gnn.drawing.classnames import apart, short_names
+from cnn2gnn.drawing.palette import FAINT, SEQUENTIAL, VERDICTS, class_colours
 from cnn2gnn.evaluation.nodes import BANK, RunNodes
 from cnn2gnn.explore.table import bank_degree
-from cnn2gnn.palette import FAINT, SEQUENTIAL, VERDICTS, class_colours
 
 COLOURINGS = ("class", "prediction", "correctness", "disagreement", "confidence", "degree")
 _BINS = 6

@@ -17,9 +17,9 @@ from PIL import Image
 from pyarrow import parquet
 from torch import Tensor
 
+from cnn2gnn.base.files import replacing
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 from cnn2gnn.explore.state import ExplorerState
-from cnn2gnn.files import replacing
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.runs import Run
 

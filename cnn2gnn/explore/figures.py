@@ -13,11 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cnn2gnn.drawing.lettering import plain_name, plain_names
-from cnn2gnn.drawing.pictures import show_image
-from cnn2gnn.explore.card import NodeCard
-from cnn2gnn.explore.pictures import Images
-from cnn2gnn.explore.whatif import Prediction
-from cnn2gnn.palette import (
+from cnn2gnn.drawing.palette import (
     AGAINST,
     CORRECT,
     FAINT,
@@ -27,6 +23,10 @@ from cnn2gnn.palette import (
     VERDICTS,
     WRONG,
 )
+from cnn2gnn.drawing.pictures import show_image
+from cnn2gnn.explore.card import NodeCard
+from cnn2gnn.explore.pictures import Images
+from cnn2gnn.explore.whatif import Prediction
 
 
 def card_figure(card: NodeCard, images: Images) -> Figure:

@@ -13,11 +13,11 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
 from cnn2gnn.drawing.lettering import plain_name, plain_names
+from cnn2gnn.drawing.palette import CORRECT, EDGE, INK, WRONG
 from cnn2gnn.drawing.pictures import draw_adjacency, draw_class_matrix, pixels_of, show_image
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.colouring import Colouring
 from cnn2gnn.explore.pictures import Images
-from cnn2gnn.palette import CORRECT, EDGE, INK, WRONG
 
 NODE, NEIGHBOUR = "class of the node", "class of the neighbour"  # what looks, what is looked at
 

@@ -19,7 +19,7 @@ from ipywidgets import (
     VBox,
 )
 
-from cnn2gnn.classnames import in_line
+from cnn2gnn.drawing.classnames import in_line
 from cnn2gnn.evaluation.nodes import TEST, Node
 from cnn2gnn.evaluation.verdicts import VERDICTS
 from cnn2gnn.explore.markup import line_html

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from cnn2gnn.drawing.palette import EDGE, INK
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.explore.colouring import COLOURINGS
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
-from cnn2gnn.palette import EDGE, INK
 
 _PREVIEWS_AT_ONCE = 2000  # the others follow in the background
 MARGIN = 0.04  # of the map's extent on each side: points at its border are not cut

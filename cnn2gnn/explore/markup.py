@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cnn2gnn.classnames import shortened
+from cnn2gnn.drawing.classnames import shortened
+from cnn2gnn.drawing.palette import AGAINST, FOR, MODELS, VERDICTS
+from cnn2gnn.drawing.templating import render
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.explore.card import NodeCard
 from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.whatif import Prediction
-from cnn2gnn.palette import AGAINST, FOR, MODELS, VERDICTS
-from cnn2gnn.templating import render
 
 _PACKAGE = "cnn2gnn.explore"
 _LONGEST = 40  # letters of a class name in a table

@@ -19,7 +19,8 @@ from matplotlib import colormaps
 from matplotlib.colors import PowerNorm, to_hex
 from torch import Tensor
 
-from cnn2gnn.classnames import in_line, short_names
+from cnn2gnn.drawing.classnames import in_line, short_names
+from cnn2gnn.drawing.palette import SEQUENTIAL
 from cnn2gnn.evaluation.nodes import TEST, Node
 from cnn2gnn.explore.clickable import ClickableMatrix
 from cnn2gnn.explore.markup import line_html, pairs_html
@@ -28,7 +29,6 @@ from cnn2gnn.explore.pictures import figure_png
 from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.timeline import Timeline
-from cnn2gnn.palette import SEQUENTIAL
 
 Go = Callable[[Node], None]
 

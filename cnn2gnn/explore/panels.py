@@ -20,7 +20,8 @@ from ipywidgets import (
     VBox,
 )
 
-from cnn2gnn.classnames import isolated, short_names, shortened
+from cnn2gnn.drawing.classnames import isolated, short_names, shortened
+from cnn2gnn.drawing.palette import AGAINST, CORRECT, FOR, WRONG
 from cnn2gnn.evaluation.nodes import Node
 from cnn2gnn.explore.clickable import NeighbourStrip
 from cnn2gnn.explore.markup import card_html, change_html, line_html, ranking_html
@@ -28,7 +29,6 @@ from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import Prediction
-from cnn2gnn.palette import AGAINST, CORRECT, FOR, WRONG
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from cnn2gnn.drawing.lettering import plain_name
+from cnn2gnn.drawing.palette import FOR, MODELS
 from cnn2gnn.drawing.pictures import draw_class_matrix
 from cnn2gnn.explore.graph_figures import NEIGHBOUR, NODE
 from cnn2gnn.explore.timeline import Timeline
-from cnn2gnn.palette import FOR, MODELS
 
 
 def timeline_figure(timelines: Sequence[Timeline]) -> Figure:

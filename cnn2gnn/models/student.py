@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.files import load_state, load_tensors, save_tensors
 from cnn2gnn.config import StudentConfig
-from cnn2gnn.files import load_state, load_tensors, save_tensors
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork

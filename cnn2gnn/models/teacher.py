@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
 from cnn2gnn.data import ImageSet, channel_statistics
-from cnn2gnn.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
 from cnn2gnn.models.layers import Floats, Normalise
 from cnn2gnn.models.networks import build_network
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cnn2gnn import environment
 from cnn2gnn.evaluation.near_copies import near_copies
 from cnn2gnn.report import figures, measures, tables
 from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import BANK_FILE, NODES_FILE, STUDENT_FILE, Exhibit, Section, sources
+from cnn2gnn.runs import environment
 
 
 def accuracy(results: Sequence[Results]) -> Section:

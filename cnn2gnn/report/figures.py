@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cnn2gnn.drawing.palette import AGAINST, INK, MODELS
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
-from cnn2gnn.epochs import GRAPH
-from cnn2gnn.palette import AGAINST, INK, MODELS
 from cnn2gnn.report.tables import STAGES
+from cnn2gnn.runs.epochs import GRAPH
 
 PROTOCOLS = {"no_graph": "s", "batch": "^", "inductive": "o"}
 

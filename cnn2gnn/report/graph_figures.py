@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.palette import AGAINST, EDGE, FOR, INK, class_colours
 from cnn2gnn.drawing.pictures import READABLE, draw_adjacency
 from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
 from cnn2gnn.graph import SparseGraph, degree, effective_neighbours
-from cnn2gnn.palette import AGAINST, EDGE, FOR, INK, class_colours
 
 _EDGES = 3000  # on the map: the heaviest of so many test images
 

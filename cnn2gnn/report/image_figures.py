@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cnn2gnn.drawing.lettering import plain_names
+from cnn2gnn.drawing.palette import CORRECT, INK, WRONG
 from cnn2gnn.drawing.pictures import show_image
 from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
-from cnn2gnn.palette import CORRECT, INK, WRONG
 
 NEIGHBOURS = 6
 _ABOVE, _BESIDE = 10, 14  # letters of a class name that fit there

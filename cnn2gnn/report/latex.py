@@ -11,7 +11,7 @@ import unicodedata
 
 import pandas as pd
 
-from cnn2gnn.classnames import shortened
+from cnn2gnn.drawing.classnames import shortened
 
 LONGEST = 48  # letters of a cell
 # wider than the column, a table is shrunk to it

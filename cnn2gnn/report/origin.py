@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cnn2gnn import manifest
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import Exhibit, Section, sources
+from cnn2gnn.runs import manifest
 
 CHOICES = ("stem", "graph", "scope", "k", "epochs", "graph_epochs")  # the ones that are shown
 LONGEST = 40  # characters of a value; the csv has all of them

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from cnn2gnn.base.files import replacing
 from cnn2gnn.drawing.style import drawn
-from cnn2gnn.files import replacing
+from cnn2gnn.drawing.templating import render
 from cnn2gnn.report.latex import latex_table
 from cnn2gnn.report.section import Exhibit, Section
-from cnn2gnn.templating import render
 
 FORMATS = ("png", "svg", "pdf")
 _PACKAGE = "cnn2gnn.report"

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from cnn2gnn.drawing.palette import INK, MODELS
 from cnn2gnn.drawing.pictures import draw_class_matrix
 from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
-from cnn2gnn.palette import INK, MODELS
 
 NAMES = {"teacher": "teacher", "no_graph": "student, no_graph", "student": "graph student"}
 MARKS = {"teacher": "s", "no_graph": "^", "student": "o"}

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from cnn2gnn.classnames import readable
 from cnn2gnn.data import DataError, Splits
+from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.evaluation.bank_sizes import bank_sizes
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.runs import Run

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import make_grid
 
-from cnn2gnn.classnames import readable
 from cnn2gnn.data import ImageSet
+from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.style import styled
 

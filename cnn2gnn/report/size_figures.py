@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from cnn2gnn.drawing.palette import INK, MODELS
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
-from cnn2gnn.palette import INK, MODELS
 
 COSTS = {
     "milliseconds": "latency of one image [ms]",

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnn2gnn.epochs import GRAPH
 from cnn2gnn.evaluation.bank_sizes import smaller_banks
 from cnn2gnn.evaluation.cost import latencies
 from cnn2gnn.evaluation.pareto import pareto
 from cnn2gnn.report.results import Results
+from cnn2gnn.runs.epochs import GRAPH
 
 BYTES = 4  # of a parameter, float32
 COSTS = ("milliseconds", "megabytes", "seconds")

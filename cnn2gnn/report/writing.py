@@ -9,7 +9,7 @@ from itertools import count, product
 from pathlib import Path
 from string import ascii_lowercase
 
-from cnn2gnn.files import replacing
+from cnn2gnn.base.files import replacing
 from cnn2gnn.report.accuracy_sections import comparison
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.results import Results, configurations

@@ -10,8 +10,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from cnn2gnn.base.values import base_type, described
 from cnn2gnn.config import Config
-from cnn2gnn.values import base_type, described
 
 _WIDTH = 100  # letters of a line
 

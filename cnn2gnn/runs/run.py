@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from cnn2gnn import manifest
+from cnn2gnn.base.files import load_tensors
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
-from cnn2gnn.epochs import EpochLog
-from cnn2gnn.files import load_tensors
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.own import Own
-from cnn2gnn.teachers import teacher_folder
+from cnn2gnn.runs import manifest
+from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.own import Own
+from cnn2gnn.runs.teachers import teacher_folder
 
 if TYPE_CHECKING:
     from cnn2gnn.models.bank import Bank
@@ -124,10 +124,10 @@ class Run:
         self.manifest["teacher"] = fingerprint
         self.save()
 
-    def stage_done(self, stage: str) -> None:
-        """Remember by what code and where a stage was made."""
-        made_by = manifest.environment() | {"hardware": self.manifest["hardware"]}
-        self.manifest["stages"][stage] = made_by
+    def stage_done(self, stage: str, made_by: dict[str, Any] | None = None) -> None:
+        """Remember by what code and where a stage was made; None: here and now."""
+        here = manifest.environment() | {"hardware": self.manifest["hardware"]}
+        self.manifest["stages"][stage] = made_by or here
         self.save()
 
     def save(self) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
+from cnn2gnn.base.values import base_type, described
 from cnn2gnn.config import Config, DataConfig, RuntimeConfig
-from cnn2gnn.values import base_type, described
 
 RUN_EXAMPLES = """\
 examples:

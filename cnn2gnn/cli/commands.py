@@ -16,9 +16,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from cnn2gnn.base.names import joined, run_names
+from cnn2gnn.cli.options import build_parser
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
-from cnn2gnn.names import joined, run_names
-from cnn2gnn.options import build_parser
 
 REPORTS = Path("reports")
 
@@ -84,8 +84,8 @@ def data(options: argparse.Namespace) -> int:
     import pandas
     import torch
 
-    from cnn2gnn.classnames import readable
     from cnn2gnn.data import DataError, load
+    from cnn2gnn.drawing.classnames import readable
     from cnn2gnn.report.sheet import sample_sheet
 
     known = {item.name for item in fields(DataConfig)}
@@ -118,7 +118,7 @@ def data(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
-    from cnn2gnn.files import BrokenFileError
+    from cnn2gnn.base.files import BrokenFileError
     from cnn2gnn.runs import Run
 
     names = run_names(options.runs)
@@ -199,7 +199,7 @@ def _alone(values: Any) -> Any:
 
 def write_notebooks(options: argparse.Namespace) -> int:
     """Write the notebooks into a folder; what lies there is never written over."""
-    from cnn2gnn.notebooks import copy
+    from cnn2gnn.notebooks.runner import copy
 
     for path, same in copy(Path(options.folder)).items():
         print(path if same else f"{path}: kept, it differs from this version's")
@@ -208,7 +208,7 @@ def write_notebooks(options: argparse.Namespace) -> int:
 
 def lab(options: argparse.Namespace) -> int:
     """Open the notebooks in JupyterLab, written into a folder where they are missing."""
-    from cnn2gnn.lab import open_lab
+    from cnn2gnn.notebooks.lab import open_lab
 
     write_notebooks(options)
     open_lab(Path(options.folder), options.more)
@@ -220,7 +220,7 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
     from cnn2gnn import notebooks
 
     paths = [notebooks.find(name.strip()) for name in names]
-    allowed = {path: notebooks.parameters(path) for path in paths}
+    allowed = {path: notebooks.parameters_of(path) for path in paths}
     for name in given:
         if name != "run" and not any(name in accepted for accepted in allowed.values()):
             raise ConfigError(f"no notebook of {', '.join(p.stem for p in paths)} has {name!r}")

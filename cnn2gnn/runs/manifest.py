@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn2gnn.base.files import BrokenFileError, write_json
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
-from cnn2gnn.environment import environment
-from cnn2gnn.files import BrokenFileError, write_json
-from cnn2gnn.hardware import resolved_hardware
-from cnn2gnn.own import Own
+from cnn2gnn.runs.environment import environment
+from cnn2gnn.runs.hardware import resolved_hardware
+from cnn2gnn.runs.own import Own
 
 FILE = "config.json"
 # Parameters that may change between two starts of a run; what they amount to is told or compared.

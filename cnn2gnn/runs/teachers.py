@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
-from cnn2gnn.hardware import resolved_hardware
+from cnn2gnn.runs.hardware import resolved_hardware
 
 
 def teacher_folder(config: Config, splits: Splits, precision: str | None = None) -> Path:

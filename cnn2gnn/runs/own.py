@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.files import module_hash
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.data.splitting import check_training
-from cnn2gnn.files import module_hash
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.models.teacher import Teacher, check_classes

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn.files import replacing
+from cnn2gnn.base.files import replacing
 
 GRAPH = "-graph"  # what a student's second stage is called by: `student-graph`
 

@@ -10,7 +10,7 @@ from typing import Any
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyterlab.labapp import LabApp
 
-from cnn2gnn.kernel import OwnKernelSpecs
+from cnn2gnn.notebooks.kernel import OwnKernelSpecs
 
 
 class KernelsFromHere(AsyncMappingKernelManager):

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from cnn2gnn.config import ConfigError
-from cnn2gnn.kernel import OwnKernelManager
+from cnn2gnn.notebooks.kernel import OwnKernelManager
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 TRACEBACK = "Traceback (most recent call last)"
@@ -40,9 +40,9 @@ class NotebookError(RuntimeError):
 
 def folder() -> Path:
     """Where the notebooks lie: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).parent
-    inside = package / "_notebooks"
-    return inside if inside.is_dir() else package.parent / "notebooks"
+    room = Path(__file__).parent
+    inside = room / "shipped"
+    return inside if inside.is_dir() else room.parents[1] / "notebooks"
 
 
 def find(name: str) -> Path:
@@ -58,7 +58,7 @@ def find(name: str) -> Path:
     return known[found[0]]
 
 
-def parameters(notebook: Path) -> dict[str, str]:
+def parameters_of(notebook: Path) -> dict[str, str]:
     """Return what a notebook's `parameters` cell assigns: names, and defaults as source text."""
     found = papermill.inspect_notebook(_literal(notebook))
     return {name: entry["default"] for name, entry in found.items()}
@@ -102,7 +102,7 @@ def execute(
         ConfigError: a given name is not in the parameters cell. No kernel is started.
         NotebookError: a cell failed, a widget hid an error, or the kernel died.
     """
-    given, allowed = dict(given or {}), parameters(notebook)
+    given, allowed = dict(given or {}), parameters_of(notebook)
     unknown = [name for name in given if name not in allowed]
     if unknown:
         raise ConfigError(

@@ -57,8 +57,8 @@ def in_words(measured: Mapping[str, Any]) -> str:
 def _git_commit() -> str | None:
     """The commit of this package, if it lies in a checkout of its own."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    where = Path(__file__).parent
-    if not (where.parent / ".git").exists():  # a wheel inside another project's repository
+    where = Path(cnn2gnn.__file__).parents[1]
+    if not (where / ".git").exists():  # a wheel inside another project's repository
         return None
     try:
         found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)

@@ -1,0 +1,112 @@
+"""Runs that differ in the graph alone share stage one, and no others do."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_config
+
+from cnn2gnn import distil
+from cnn2gnn.base.files import BrokenFileError, load_tensors
+from cnn2gnn.config import Config, DataConfig, TeacherConfig
+from cnn2gnn.distillation.first_stage import DISTILLED, LATER, TAUGHT, FirstStage
+from cnn2gnn.distillation.student_task import StudentTask
+from cnn2gnn.distillation.students import without_graph
+from cnn2gnn.models.student import Student
+from cnn2gnn.runs import Run
+from cnn2gnn.runs.manifest import FREE
+
+SMALL = {"teacher_epochs": 1, "epochs": 2, "graph_epochs": 1, "baselines": "undistilled"}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs")
+    return distil(small_config(folder, run="first", **SMALL))
+
+
+def another(first: Run, name: str, **more: object) -> Config:
+    return small_config(first.folder.parent, run=name, **SMALL | more)
+
+
+def test_a_run_that_differs_in_the_graph_trains_no_first_stage(
+    first: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = distil(small_config(tmp_path, run="alone", **SMALL | {"k": 5, "graph": "softmax"}))
+
+    def trained(*_: Any) -> None:
+        raise AssertionError("stage one was trained again")
+
+    monkeypatch.setattr(StudentTask, "loss", trained)
+    run = distil(another(first, "second", k=5, graph="softmax"))
+    weights, _ = load_tensors(run.folder / "student.safetensors")
+    expected, _ = load_tensors(alone.folder / "student.safetensors")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.items())
+    stages = [row["stage"] for row in run.history()]
+    assert stages == [row["stage"] for row in alone.history()]
+    assert run.manifest["stages"]["student"] == first.manifest["stages"]["student"]
+    assert run.manifest["stages"]["student-graph"] != first.manifest["stages"]["student-graph"]
+
+
+def test_another_loss_shares_what_learns_from_labels_alone(first: Run) -> None:
+    run = distil(another(first, "dkd", loss="dkd"))
+    mine, _ = load_tensors(run.folder / DISTILLED)
+    its, _ = load_tensors(first.folder / DISTILLED)
+    assert not all(torch.equal(tensor, its[name]) for name, tensor in mine.items())
+    mine, _ = load_tensors(run.stage_folder("undistilled") / DISTILLED)
+    its, _ = load_tensors(first.stage_folder("undistilled") / DISTILLED)
+    assert all(torch.equal(tensor, its[name]) for name, tensor in mine.items())
+
+
+def key(run: Run, config: Config, teacher: str | None) -> str:
+    torch.manual_seed(0)
+    parts = without_graph(config).student
+    student = Student(parts, channels=1, size=8, classes=10, mean=[0.5], std=[0.5])
+    return FirstStage(run, config, student, teacher).folder.name
+
+
+def changed(config: Config) -> dict[str, Any]:
+    """Another allowed value of every parameter that can be changed by itself."""
+    found: dict[str, Any] = {}
+    for group in fields(Config):
+        part = getattr(config, group.name)
+        for item in fields(part):
+            value, choices = getattr(part, item.name), item.metadata["choices"]
+            if choices:
+                found[item.name] = next(c for c in choices if c != value)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                found[item.name] = value + 1 if isinstance(value, int) else value * 0.9 + 0.01
+    return found
+
+
+def test_every_other_parameter_makes_a_first_stage_of_its_own(first: Run) -> None:
+    """Data and teacher are told apart by what they are, not by what they are called."""
+    config = first.config
+    elsewhere = {item.name for group in (DataConfig, TeacherConfig) for item in fields(group)}
+    values = changed(config)
+    assert len(values) > 30
+    for teacher, ignored in (("t", ()), (None, TAUGHT)):
+        usual = key(first, config, teacher)
+        for name, value in values.items():
+            other = Config.from_parameters(config.parameters() | {name: value})
+            same = name in {*LATER, *FREE, *elsewhere, *ignored}
+            assert (key(first, other, teacher) == usual) == same, name
+        assert key(first, config, "another") != usual
+
+
+def test_damaged_weights_are_named_and_not_used(first: Run) -> None:
+    (path,) = [
+        p
+        for p in first.folder.parent.glob(f"distilled/*/{DISTILLED}")
+        if p.read_bytes() == (first.folder / DISTILLED).read_bytes()
+    ]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BrokenFileError, match=r"is damaged; delete .* to train it again"):
+        distil(another(first, "third", k=7))
+    path.write_bytes(whole)
+    assert distil(another(first, "third", k=7)).metrics()

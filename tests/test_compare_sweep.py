@@ -164,6 +164,16 @@ def test_numbers_of_trials_and_jobs_are_checked(quick: Path) -> None:
         sweep_in(quick, "k").run(trials=1, jobs=0)
 
 
+@pytest.mark.parametrize("wrong", [["--trials", "0"], ["--jobs", "-1"], ["--jobs", "two"]])
+def test_the_command_line_refuses_them_before_a_study_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "s", "--search", "k", *wrong])
+    assert not [*tmp_path.iterdir()]
+
+
 def test_the_report_shows_trials_and_figures(quick: Path) -> None:
     sweep = sweep_in(quick, "k=2,4,8")
     with pytest.raises(ValueError, match="no trial has run to its end"):

@@ -183,7 +183,7 @@ def _add_sweeping(parser: argparse.ArgumentParser) -> None:
         metavar="PARAMETER[=VALUES]",
         help="what is searched: k, or k=5:40 between two numbers, or loss=kd,dist",
     )
-    parser.add_argument("--trials", type=int, default=20, help="in all (default: 20)")
+    parser.add_argument("--trials", type=_count, default=20, help="in all (default: 20)")
     parser.add_argument(
         "--storage",
         metavar="URL",
@@ -197,7 +197,7 @@ def _add_sweeping(parser: argparse.ArgumentParser) -> None:
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     """Add how many processes work, and what they import first."""
     parser.add_argument(
-        "--jobs", type=int, default=1, help="runs at a time; they share the threads (default: 1)"
+        "--jobs", type=_count, default=1, help="runs at a time; they share the threads (default: 1)"
     )
     parser.add_argument(
         "--import",
@@ -240,3 +240,10 @@ def _add_options(
 
 def _help(item: Any) -> str:
     return described(item, default=True).replace("%", "%%")
+
+
+def _count(text: str) -> int:
+    """A number of things, told before a study or a comparison leaves its first file."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, at least 1")
+    return int(text)

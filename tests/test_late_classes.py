@@ -10,10 +10,10 @@ import torch
 
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.data import DataError, ImageSet, Splits
+from cnn2gnn.evaluation.class_means import class_means
 from cnn2gnn.evaluation.late_classes import (
     accuracies,
     balanced,
-    class_means,
     compare,
     few,
     probabilities,

@@ -3,14 +3,16 @@
 The student has no output for such a class; the graph has its nodes. So the two share the work:
 
     s̃_ij = (s_ij / n_{y_j}) / Σ_l s_il / n_{y_l}        the graph as if all classes had equal shares
-    v_ic = Σ_j s̃_ij [y_j = c]                           what the neighbours say
+    v_ic = (1−λ) Σ_j s̃_ij [y_j = c] + λ m_ic            what neighbours and class means m say
+    λ    = k / (k + n̄)                                  n̄: nodes of a late class, on average
     q_i  = Σ_{c late} v_ic                              how likely it is that i is of a late class
     p_ic = (1 − q_i) · student_ic,  v_ic                for c that the student knows, and for late c
 
 n_c is the number of the bank's nodes of class c. Dividing by it is Bayes' rule: the share of a
 class among the neighbours is its likelihood times its share of the bank, and five late nodes would
-drown among hundreds of others. Nothing here is fitted. The student judges between the classes
-that it knows, by its own nodes alone: without a late node in sight its answer stands as it was.
+drown among hundreds of others. A class of fewer than k nodes cannot fill a neighbourhood: there
+its mean speaks (`class_means`), and gives way to the graph as nodes arrive. The student judges
+between the classes that it knows, by its own nodes alone.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.data import DataError, ImageSet, Splits
+from cnn2gnn.evaluation.class_means import class_means, probabilities_by_means
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
@@ -73,19 +76,20 @@ def probabilities(student: Student, nodes: StudentOutput, bank: Bank, classes: i
     known = inductive(student, nodes, bank.subset(bank.trained)).logits.float().softmax(1)
     graph = graph_of(student, nodes, bank)
     onehot = F.one_hot(bank.labels.clamp(min=0), classes).float()  # (M, classes)
-    late = graph.aggregate(onehot)[:, known.shape[1] :]  # v of the late classes, (N, late)
+    means = probabilities_by_means(student.network.keys(nodes.features), bank, classes)
+    # λ = k / (k + n̄)
+    k, nodes_a_class = graph.neighbours.shape[1], _nodes_a_class(bank)
+    share = k / (k + nodes_a_class)
+    # v_ic = (1−λ) Σ_j s̃_ij [y_j = c] + λ m_ic
+    said = (1 - share) * graph.aggregate(onehot) + share * means  # (N, classes)
+    late = said[:, known.shape[1] :]  # (N, late)
     return torch.cat([(1 - late.sum(1, keepdim=True)) * known, late], 1)
 
 
-def class_means(keys: Tensor, bank: Bank, classes: int) -> Tensor:
-    """Return the class `(N,)` whose mean key is nearest to each of `keys` `(N, d)`: the baseline.
-
-    Mensink et al., Distance-Based Image Classification (TPAMI 2013).
-    """
-    onehot = F.one_hot(bank.labels, classes).float()  # (M, classes)
-    counts = onehot.sum(0)  # (classes,)
-    means = onehot.T @ bank.keys / counts.clamp(min=1)[:, None]  # (classes, d)
-    return torch.cdist(keys, means).masked_fill(counts == 0, torch.inf).argmin(1)
+def _nodes_a_class(bank: Bank) -> float:
+    """How many nodes a late class has in the bank, on average."""
+    late = bank.labels[~bank.trained]
+    return len(late) / max(len(late.unique()), 1)
 
 
 class Apart(NamedTuple):

@@ -9,6 +9,9 @@ from typing import Any, ParamSpec
 
 import matplotlib
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -46,12 +49,6 @@ STYLE: dict[Any, Any] = {
 _DPI = {"png": 300, "pdf": 300, "svg": 120}
 # pdf: text that can be searched and edited; svg: the same letters wherever it is shown
 _SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "cnn2gnn"}
-# the same figure is the same file, on any day
-_UNDATED: dict[str, dict[str, Any]] = {
-    "png": {},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -75,7 +72,14 @@ def drawn(figure: Figure, kind: str) -> bytes:
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # once for all formats
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    buffer = io.BytesIO()
+    buffer, figure.dpi = io.BytesIO(), _DPI[kind]
+    # `savefig` would draw it twice: once more for layouts that depend on the format
     with matplotlib.rc_context(_SAVING):
-        figure.savefig(buffer, format=kind, dpi=_DPI[kind], metadata=_UNDATED[kind])
+        # undated: the same figure is the same file, on any day
+        if kind == "png":
+            FigureCanvasAgg(figure).print_png(buffer)
+        elif kind == "svg":
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        else:
+            FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
     return buffer.getvalue()

@@ -190,7 +190,7 @@ class Predictor:
         self.bank, self.classes = shrunk(self.student, bank, self.classes, given)
 
     def neighbours(self, images: Images) -> pd.DataFrame:
-        """Return why: the k bank nodes that each image looks at, one a line.
+        """Return why: the bank nodes, k at most, that each image looks at, one a line.
 
         Columns: image, its place in `images`; rank, from 1, the nearest first; node, its row in the
         bank, which is its place among the training images; label, its class; weight, its share in
@@ -216,8 +216,10 @@ class Predictor:
         }
         flat: dict[str, Any] = {name: t.flatten().cpu().numpy() for name, t in columns.items()}
         flat["label"] = names[flat["label"]]
-        places = {"image": np.arange(count).repeat(k), "rank": np.tile(np.arange(1, k + 1), count)}
-        return pd.DataFrame(places | flat)
+        places = {"image": np.arange(count).repeat(k), "rank": 0}
+        found = pd.DataFrame(places | flat)
+        found = found[found["weight"] > 0].reset_index(drop=True)  # the others are no edges
+        return found.assign(rank=found.groupby("image").cumcount() + 1)
 
     def __repr__(self) -> str:
         shape, bank = self.student.shape, self.bank

@@ -23,7 +23,8 @@ from cnn2gnn.runs.own import fingerprint
 DISTILLED, FACTS = "distilled.safetensors", "distilled.json"
 # What stage one does not know: the graph, stage two, the baselines, the evaluation.
 LATER = (
-    *("graph", "k", "scope", "baselines", "twin_kd_weight", "eval_batch_size", "eval_repeats"),
+    *("graph", "k", "heads", "scope", "baselines", "twin_kd_weight"),
+    *("eval_batch_size", "eval_repeats"),
     *("graph_epochs", "graph_batch_size", "graph_learning_rate", "graph_views"),
 )
 # What a student that learns from labels alone does not know.

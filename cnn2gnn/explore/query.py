@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
-from cnn2gnn.graph import SparseGraph
+from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.student import Student, StudentOutput
@@ -177,5 +177,7 @@ def _with_k(network: GraphNetwork, k: int) -> GraphNetwork:
     """The network with another number of neighbours."""
     changed = deepcopy(network)
     assert changed.learner is not None  # `RunNodes.load` refused a run without graph
-    changed.learner.k = k
+    for part in changed.learner.modules():  # each head, if there are several
+        if isinstance(part, GraphLearner):
+            part.k = k
     return changed

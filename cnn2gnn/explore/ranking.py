@@ -69,7 +69,7 @@ def edges_of_test_nodes(nodes: RunNodes, indices: np.ndarray) -> pd.DataFrame:
             "flips": (then.argmax(2) != predicted[:, 0]).flatten().numpy(),
         }
     )
-    return _by_change(ranking)
+    return _by_change(ranking[ranking["weight"] > 0])  # the others are no edges
 
 
 def _by_change(ranking: pd.DataFrame) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     # logits_i − V h_i = Σ_j c·g_i·s_ij·r_j, term by term
     contributions = network.evidence_scale * out.gate * weights[:, None] * residuals
     shares = out.hidden_logits - _without_each_message(network, query, weights)  # (k, C)
-    order = query.graph.weights[0].argsort(descending=True, stable=True)  # (k,)
+    order = _edges(query)  # (n,)
     distances = query.graph.distances
     return Prediction(
         node=node,
@@ -80,6 +80,15 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
         hidden_shares=shares[order],
         contributions=contributions[order],
     )
+
+
+def _edges(query: Query) -> Tensor:
+    """Places of the one node's edges among its candidates, int64 `(n,)`, the heaviest first.
+
+    A learner that finds its own support, or whose heads agree, gives some candidates no weight.
+    """
+    weights = query.graph.weights[0]  # (k,)
+    return weights.argsort(descending=True, stable=True)[: int((weights > 0).sum())]
 
 
 def _without_each_message(network: GraphNetwork, query: Query, weights: Tensor) -> Tensor:
@@ -97,10 +106,10 @@ def _without_each_message(network: GraphNetwork, query: Query, weights: Tensor) 
 
 
 def without_each_edge(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Tensor:
-    """Logits `(k, C)` with one more edge removed in each row, in the order of `predict`."""
+    """Logits `(n, C)` with one more edge removed in each row, in the order of `predict`."""
     query = ask(nodes, node, change)
     on = switched_on(nodes, query, change)  # (k,)
-    order = query.graph.weights[0].argsort(descending=True, stable=True)
+    order = _edges(query)  # (n,)
     return _without_each(nodes.student, query, on[None])[0, order]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cnn2gnn.graph.adaptive_k import LearnedK
+from cnn2gnn.graph.heads import Heads
 from cnn2gnn.graph.learners import (
     AdaptiveNeighbours,
     FixedNeighbours,
@@ -28,6 +29,7 @@ __all__ = [
     "FixedNeighbours",
     "GraphLearner",
     "GumbelNeighbours",
+    "Heads",
     "LearnedK",
     "NoGraph",
     "RandomNeighbours",

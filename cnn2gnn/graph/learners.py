@@ -28,10 +28,12 @@ class GraphLearner(nn.Module):
     Attributes:
         space: what the queries and keys are, `features` of the stem or raw `pixels`.
         learns_keys: whether the network that it is part of learns its keys.
+        heads: equal parts of the keys, each of which has neighbours of its own; see `heads.Heads`.
     """
 
     space = "features"
     learns_keys = True
+    heads = 1
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -58,6 +60,15 @@ class GraphLearner(nn.Module):
     def reach(self) -> int | None:
         """How many of the nearest keys decide on a node's neighbours; None: not distance does."""
         return None
+
+    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor | None:
+        """Return the only keys that can be neighbours, whatever others join, int64 `(N, reach)`.
+
+        None if distance does not decide. Arguments as of `forward`.
+        """
+        if self.reach is None:
+            return None
+        return nearest(queries, keys, min(self.reach, len(keys)), exclude)
 
     def extra_repr(self) -> str:
         """What `print(learner)` shows."""

@@ -7,14 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnn2gnn.graph import GraphLearner, SparseGraph
-from cnn2gnn.graph.search import nearest
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.keys import whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
 HIDDEN = 256  # width of h
-KEY_WIDTH = 128  # of u, at most; learned keys of more dimensions found no better neighbours
+KEY_WIDTH = (
+    128  # of u, at most, for each head; learned keys of more dimensions found no better neighbours
+)
+SHAKEN = 0.5  # deviation of a head's start from whitening, as a share of P's own
 DIFFERENCE_WIDTH = 64  # hidden width of T
 
 
@@ -56,7 +58,7 @@ class GraphNetwork(nn.Module):
         self.learner = learner
         if learner is None:
             return
-        width = min(d, KEY_WIDTH)
+        width = learner.heads * min(d, KEY_WIDTH)
         self.project = nn.Linear(d, width, bias=False)  # P
         self.project.requires_grad_(learner.learns_keys)
         self.label_message = nn.Linear(classes, HIDDEN, bias=False)  # A
@@ -81,9 +83,17 @@ class GraphNetwork(nn.Module):
 
     @torch.no_grad()
     def start_keys(self, features: Tensor) -> None:
-        """Let P whiten the features `(M, d)` of the training images: where learning starts."""
-        if self.learner is not None:
-            self.project.weight.copy_(whitening(features, self.project.out_features).T)
+        """Let P whiten the features `(M, d)` of the training images: where learning starts.
+
+        Heads that start as the same would stay the same: all but the first are shaken.
+        """
+        if self.learner is None:
+            return
+        heads = self.project.weight.chunk(self.learner.heads)  # H of (w, d)
+        start = whitening(features, len(heads[0])).T  # (w, d)
+        for number, head in enumerate(heads):
+            noise = torch.randn_like(start) * start.std(1, keepdim=True)
+            head.copy_(start + SHAKEN * noise if number else start)
 
     def forward(
         self,
@@ -149,10 +159,7 @@ class GraphNetwork(nn.Module):
         Returns:
             `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
         """
-        if self._learner.reach is None:
-            return None
-        queries, places = self._places(x, bank, pixels)
-        return nearest(queries, places, min(self._learner.reach, len(bank)), exclude)
+        return self._learner.candidates(*self._places(x, bank, pixels), exclude)
 
     def apply_graph(self, x: Tensor, graph: SparseGraph, bank: Bank) -> StudentOutput:
         """Predict nodes `(B, d)` with a given graph, learned or edited; a row may lack edges."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cnn2gnn.base.files import load_state, load_tensors, save_tensors
 from cnn2gnn.config import StudentConfig
-from cnn2gnn.graph import GraphLearner
+from cnn2gnn.graph import GraphLearner, Heads
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.layers import Normalise
@@ -54,6 +54,8 @@ class Student(nn.Module):
         self.stem = STEMS[config.stem](channels, size) if stem is None else stem
         if learner is None and config.graph != "none":
             learner = LEARNERS[config.graph](config.k)
+        if learner is not None and config.heads > 1:
+            learner = Heads(learner, config.heads)
         d = feature_width(self.stem, channels, size)
         self.network = GraphNetwork(d, classes, learner, config.scope)
 

@@ -1,0 +1,92 @@
+"""Several learners side by side, each on its own part of the keys: S = (1/H) Σ_h S_h."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnn2gnn.graph.learners import GraphLearner
+from cnn2gnn.graph.search import nearest
+from cnn2gnn.graph.sparse import SparseGraph
+
+
+class Heads(GraphLearner):
+    """H copies of a learner; what they find is one graph of up to H·k neighbours a node.
+
+    s_ij = (1/H) Σ_h s_ij^(h),  d_ij = (1/H) Σ_h ‖u_i^(h) − u_j^(h)‖²
+
+    u^(h) is the h-th of H equal parts of a key. The mean of graphs on projections of one's own is
+    that of multi-head attention (Vaswani et al., NeurIPS 2017).
+
+    Args:
+        learner: what each head starts as a copy of.
+        heads: H, at least 2; keys have a multiple of H dimensions.
+
+    Raises:
+        ValueError: the learner does not choose by distances between learned keys.
+    """
+
+    def __init__(self, learner: GraphLearner, heads: int) -> None:
+        super().__init__(learner.k)
+        if learner.reach is None or learner.space != "features":
+            raise ValueError(f"heads={heads} needs a graph that goes by distances between keys")
+        self.each = nn.ModuleList(copy.deepcopy(learner) for _ in range(heads))
+        self.heads, self.learns_keys = heads, learner.learns_keys
+
+    @property
+    def reach(self) -> int:
+        """That of one head, all of which `candidates` gathers."""
+        reach = self._first.reach
+        assert reach is not None  # checked at the start
+        return reach
+
+    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor:
+        """As `GraphLearner.candidates`: those of each head."""
+        parts = zip(queries.chunk(self.heads, 1), self._parts(keys), strict=True)
+        least = min(self.reach, len(keys))
+        return torch.cat([nearest(q, u, least, exclude) for q, u in parts], 1)  # (N, H·reach)
+
+    def forward(
+        self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
+    ) -> SparseGraph:
+        """As `GraphLearner.forward`. Where heads agree on a neighbour, it has one edge."""
+        theirs = [None] * self.heads if keys is None else self._parts(keys)
+        parts = zip(self.each, queries.chunk(self.heads, 1), theirs, strict=True)
+        graphs = [learner(q, u, exclude) for learner, q, u in parts]
+        neighbours = torch.cat([graph.neighbours for graph in graphs], 1)  # (N, H·k)
+        weights = torch.cat([graph.weights for graph in graphs], 1) / self.heads
+        neighbours, weights = merged(neighbours, weights)
+        there = F.embedding(neighbours, queries if keys is None else keys.as_subclass(Tensor))
+        # d_ij = (1/H) Σ_h ‖u_i^(h) − u_j^(h)‖²
+        distances = (queries[:, None] - there).square().sum(2) / self.heads  # (N, H·k)
+        distances, order = distances.sort(dim=1, stable=True)
+        sources = None if keys is None else len(keys)
+        return SparseGraph(
+            neighbours.gather(1, order), weights.gather(1, order), distances, sources
+        )
+
+    @property
+    def _first(self) -> GraphLearner:
+        first = self.each[0]
+        assert isinstance(first, GraphLearner)
+        return first
+
+    def _parts(self, keys: Tensor) -> list[Tensor]:
+        return [part.contiguous() for part in keys.as_subclass(Tensor).chunk(self.heads, 1)]
+
+
+def merged(neighbours: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum the weights `(N, n)` of edges to the same neighbour `(N, n)`.
+
+    Returns:
+        Both `(N, n)`; the first of equal neighbours has the sum, the others 0: they are no edges.
+    """
+    neighbours, order = neighbours.sort(dim=1, stable=True)
+    weights = weights.gather(1, order)
+    new = torch.ones_like(neighbours, dtype=torch.bool)
+    new[:, 1:] = neighbours[:, 1:] != neighbours[:, :-1]
+    first = (new * torch.arange(neighbours.shape[1], device=new.device)).cummax(1).values
+    return neighbours, torch.zeros_like(weights).scatter_add(1, first, weights)

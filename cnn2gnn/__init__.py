@@ -16,10 +16,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explore": ["Explorer"],
         "graph": [
             "AdaptiveNeighbours",
+            "CosineNeighbours",
             "EntmaxNeighbours",
+            "FixedFeatures",
             "FixedNeighbours",
             "GraphLearner",
             "GumbelNeighbours",
+            "Heads",
             "LearnedK",
             "NoGraph",
             "RandomNeighbours",

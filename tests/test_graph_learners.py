@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from cnn2gnn.graph import (
     AdaptiveNeighbours,
+    CosineNeighbours,
     EntmaxNeighbours,
+    FixedFeatures,
     FixedNeighbours,
     GumbelNeighbours,
     LearnedK,
@@ -21,6 +24,7 @@ from cnn2gnn.graph import (
     WhitenedNeighbours,
     adaptive_weights,
 )
+from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.registry import LEARNERS
 
 
@@ -30,7 +34,7 @@ def features(n, d, seed=0, dtype=torch.float64):
 
 # their weights move with the distances; whoever looks at the features alone is another kind
 SCORED = ["softmax", "sparsemax", "entmax", "gumbel"]
-BY_DISTANCE = ["adaptive", "whitened", "fixed", "adaptive-k", *SCORED]
+BY_DISTANCE = ["adaptive", "whitened", "fixed", "fixed-features", "adaptive-k", "cosine", *SCORED]
 
 
 def dense_adjacency(queries, keys, k, exclude):
@@ -84,7 +88,7 @@ def test_within_a_set_equals_the_set_as_bank_without_self(case):
     assert (mine - right).abs().max() <= 1e-6 * (1 + right.abs().max())
 
 
-@pytest.mark.parametrize("name", ["adaptive", "whitened", *SCORED, "adaptive-k"])
+@pytest.mark.parametrize("name", ["adaptive", "whitened", *SCORED, "adaptive-k", "cosine"])
 def test_gradcheck_in_float64(name):
     learner = LEARNERS[name](3).double().eval()
     queries, keys = features(4, 3).requires_grad_(), features(12, 3, seed=1).requires_grad_()
@@ -253,6 +257,8 @@ def test_the_registry_knows_every_learner_and_refuses_bad_values():
         "random": RandomNeighbours,
         "fixed": FixedNeighbours,
         "whitened": WhitenedNeighbours,
+        "fixed-features": FixedFeatures,
+        "cosine": CosineNeighbours,
         "adaptive-k": LearnedK,
         "softmax": SoftmaxNeighbours,
         "sparsemax": SparsemaxNeighbours,
@@ -277,6 +283,33 @@ def test_every_row_is_a_distribution_over_others(name, case, training):
     torch.testing.assert_close(graph.weights.sum(1), torch.ones(len(queries), dtype=torch.float64))
     assert (graph.neighbours != exclude[:, None]).all()
     assert all(len(row.unique()) == k for row in graph.neighbours)
+
+
+@settings(max_examples=40, deadline=None)
+@given(nodes())
+def test_cosine_weights_are_those_of_the_dense_similarity(case):
+    queries, keys, k, exclude = case
+    assume(queries.shape[1] > 1)  # on a line, all that point the same way tie
+    similar = F.cosine_similarity(queries[:, None], keys, dim=2)  # (N, M)
+    similar = similar.masked_fill(F.one_hot(exclude + 1, len(keys) + 1)[:, 1:].bool(), -2)
+    best = similar.topk(k, dim=1)
+    kept = torch.zeros_like(similar).scatter(1, best.indices, best.values.clamp(min=0))
+    total = kept.sum(1, keepdim=True)
+    graph = CosineNeighbours(k)(queries, keys, exclude)
+    found, some = graph.dense(), total[:, 0] > 1e-9
+    torch.testing.assert_close(found[some], (kept / total)[some], rtol=1e-6, atol=1e-6)
+    assert (graph.weights[~some] == 1 / k).all()
+    near = CosineNeighbours(k).candidates(queries, keys, exclude)
+    assert near is not None and torch.equal(near.sort(1).values, graph.neighbours.sort(1).values)
+
+
+def test_fixed_features_keep_their_variances():
+    x = features(300, 5, dtype=torch.float32) * torch.arange(1.0, 6)
+    network = GraphNetwork(5, 3, FixedFeatures(4))
+    network.start_keys(x)
+    mine, its = (torch.pdist(points) for points in (network.keys(x), x))
+    torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-4)
+    assert not network.project.weight.requires_grad
 
 
 @pytest.mark.parametrize("name", ["sparsemax", "entmax"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from cnn2gnn.graph.adaptive_k import LearnedK
+from cnn2gnn.graph.cosine import CosineNeighbours
 from cnn2gnn.graph.heads import Heads
 from cnn2gnn.graph.learners import (
     AdaptiveNeighbours,
+    FixedFeatures,
     FixedNeighbours,
     GraphLearner,
     NoGraph,
@@ -25,7 +27,9 @@ from cnn2gnn.graph.sparse import SparseGraph
 
 __all__ = [
     "AdaptiveNeighbours",
+    "CosineNeighbours",
     "EntmaxNeighbours",
+    "FixedFeatures",
     "FixedNeighbours",
     "GraphLearner",
     "GumbelNeighbours",

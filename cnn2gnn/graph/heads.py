@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnn2gnn.graph.learners import GraphLearner
-from cnn2gnn.graph.search import nearest
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -34,27 +33,28 @@ class Heads(GraphLearner):
         if learner.reach is None or learner.space != "features":
             raise ValueError(f"heads={heads} needs a graph that goes by distances between keys")
         self.each = nn.ModuleList(copy.deepcopy(learner) for _ in range(heads))
-        self.heads, self.learns_keys = heads, learner.learns_keys
+        self.heads = heads
+        self.learns_keys, self.whitens = learner.learns_keys, learner.whitens
 
     @property
     def reach(self) -> int:
         """That of one head, all of which `candidates` gathers."""
-        reach = self._first.reach
+        reach = self._learners[0].reach
         assert reach is not None  # checked at the start
         return reach
 
     def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor:
         """As `GraphLearner.candidates`: those of each head."""
-        parts = zip(queries.chunk(self.heads, 1), self._parts(keys), strict=True)
-        least = min(self.reach, len(keys))
-        return torch.cat([nearest(q, u, least, exclude) for q, u in parts], 1)  # (N, H·reach)
+        parts = zip(self._learners, queries.chunk(self.heads, 1), self._parts(keys), strict=True)
+        found = [learner.candidates(q, u, exclude) for learner, q, u in parts]
+        return torch.cat([each for each in found if each is not None], 1)  # (N, H·reach)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
         """As `GraphLearner.forward`. Where heads agree on a neighbour, it has one edge."""
         theirs = [None] * self.heads if keys is None else self._parts(keys)
-        parts = zip(self.each, queries.chunk(self.heads, 1), theirs, strict=True)
+        parts = zip(self._learners, queries.chunk(self.heads, 1), theirs, strict=True)
         graphs = [learner(q, u, exclude) for learner, q, u in parts]
         neighbours = torch.cat([graph.neighbours for graph in graphs], 1)  # (N, H·k)
         weights = torch.cat([graph.weights for graph in graphs], 1) / self.heads
@@ -69,10 +69,8 @@ class Heads(GraphLearner):
         )
 
     @property
-    def _first(self) -> GraphLearner:
-        first = self.each[0]
-        assert isinstance(first, GraphLearner)
-        return first
+    def _learners(self) -> list[GraphLearner]:
+        return [each for each in self.each if isinstance(each, GraphLearner)]
 
     def _parts(self, keys: Tensor) -> list[Tensor]:
         return [part.contiguous() for part in keys.as_subclass(Tensor).chunk(self.heads, 1)]

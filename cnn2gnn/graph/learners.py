@@ -28,11 +28,13 @@ class GraphLearner(nn.Module):
     Attributes:
         space: what the queries and keys are, `features` of the stem or raw `pixels`.
         learns_keys: whether the network that it is part of learns its keys.
+        whitens: whether keys start from whitened features, or from features as they are.
         heads: equal parts of the keys, each of which has neighbours of its own; see `heads.Heads`.
     """
 
     space = "features"
     learns_keys = True
+    whitens = True
     heads = 1
 
     def __init__(self, k: int) -> None:
@@ -120,6 +122,12 @@ class WhitenedNeighbours(AdaptiveNeighbours):
     """Baseline: adaptive neighbours on keys that stay as they start, whitened features."""
 
     learns_keys = False
+
+
+class FixedFeatures(WhitenedNeighbours):
+    """Baseline: adaptive neighbours of the features as they are, in their main directions."""
+
+    whitens = False
 
 
 class FixedNeighbours(AdaptiveNeighbours):

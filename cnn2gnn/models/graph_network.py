@@ -85,12 +85,13 @@ class GraphNetwork(nn.Module):
     def start_keys(self, features: Tensor) -> None:
         """Let P whiten the features `(M, d)` of the training images: where learning starts.
 
+        A learner that does not whiten starts from their principal components.
         Heads that start as the same would stay the same: all but the first are shaken.
         """
         if self.learner is None:
             return
         heads = self.project.weight.chunk(self.learner.heads)  # H of (w, d)
-        start = whitening(features, len(heads[0])).T  # (w, d)
+        start = whitening(features, len(heads[0]), self.learner.whitens).T  # (w, d)
         for number, head in enumerate(heads):
             noise = torch.randn_like(start) * start.std(1, keepdim=True)
             head.copy_(start + SHAKEN * noise if number else start)

@@ -8,7 +8,7 @@ from torch import Tensor
 _FLOOR = 0.02  # of the largest singular value: directions without variance are not blown up
 
 
-def whitening(features: Tensor, width: int) -> Tensor:
+def whitening(features: Tensor, width: int, scaled: bool = True) -> Tensor:
     """Return W `(d, width)` so that z·W has unit variance along its `width` main directions.
 
     Singular values are floored at 0.02 of the largest (1e-3 … 0.05 measured equal). Whitened
@@ -18,6 +18,7 @@ def whitening(features: Tensor, width: int) -> Tensor:
     Args:
         features: `(M, d)`.
         width: at most d.
+        scaled: False leaves the variances as they are: principal components.
     """
     centred = (features - features.mean(0)).double()  # (M, d)
     covariance = centred.T @ centred / len(features)  # (d, d)
@@ -25,4 +26,4 @@ def whitening(features: Tensor, width: int) -> Tensor:
     variances, directions = torch.linalg.eigh(covariance)
     sigma = variances.clamp(min=0).sqrt()
     sigma = sigma.clamp(min=_FLOOR * max(sigma.max().item(), 1e-12))
-    return (directions / sigma)[:, -width:].to(features.dtype)
+    return (directions / sigma if scaled else directions)[:, -width:].to(features.dtype)

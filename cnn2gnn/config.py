@@ -82,6 +82,7 @@ class StudentConfig:
     stem: str = _parameter("conv-small", "images to node features", choices=STEMS)
     graph: str = _parameter("adaptive", "how the graph is found", choices=LEARNERS)
     k: int = _parameter(20, "neighbours of a node", minimum=1, search=(5, 80))
+    hidden: int = _parameter(256, "width of the hidden layer", minimum=1, search=(128, 2048))
     heads: int = _parameter(
         1, "keys of a node, each with k neighbours of its own", minimum=1, maximum=16
     )

@@ -12,7 +12,6 @@ from cnn2gnn.models.keys import whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
-HIDDEN = 256  # width of h
 KEY_WIDTH = (
     128  # of u, at most, for each head; learned keys of more dimensions found no better neighbours
 )
@@ -38,6 +37,7 @@ class GraphNetwork(nn.Module):
         learner: from keys to a graph; None: there is none, the twin.
         scope: who the neighbours are. `bank`: labelled training images. `batch` (the paper's
             reading): the other images of the batch, whose y_j is softmax(base_j), and r_j is 0.
+        hidden: width of h.
     """
 
     def __init__(
@@ -46,25 +46,26 @@ class GraphNetwork(nn.Module):
         classes: int,
         learner: GraphLearner | None,
         scope: str = "bank",
+        hidden: int = 256,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.scope = "none" if learner is None else scope
-        self.layer1 = nn.Linear(d, HIDDEN)  # W
+        self.layer1 = nn.Linear(d, hidden)  # W
         # over the features of one node: messages change them, and batch statistics with them
-        self.norm = nn.LayerNorm(HIDDEN)
+        self.norm = nn.LayerNorm(hidden)
         self.dropout = nn.Dropout(dropout)
-        self.layer2 = nn.Linear(HIDDEN, classes)  # V
+        self.layer2 = nn.Linear(hidden, classes)  # V
         self.learner = learner
         if learner is None:
             return
         width = learner.heads * min(d, KEY_WIDTH)
         self.project = nn.Linear(d, width, bias=False)  # P
         self.project.requires_grad_(learner.learns_keys)
-        self.label_message = nn.Linear(classes, HIDDEN, bias=False)  # A
-        self.residual_message = nn.Linear(classes, HIDDEN, bias=False)  # B
+        self.label_message = nn.Linear(classes, hidden, bias=False)  # A
+        self.residual_message = nn.Linear(classes, hidden, bias=False)  # B
         self.difference = nn.Linear(width, DIFFERENCE_WIDTH)  # T = second ∘ ReLU ∘ first
-        self.difference_message = nn.Linear(DIFFERENCE_WIDTH, HIDDEN, bias=False)
+        self.difference_message = nn.Linear(DIFFERENCE_WIDTH, hidden, bias=False)
         for message in (self.label_message, self.residual_message, self.difference_message):
             nn.init.zeros_(message.weight)  # training starts from the network without edges
         self.gate = Gate()

@@ -57,7 +57,7 @@ class Student(nn.Module):
         if learner is not None and config.heads > 1:
             learner = Heads(learner, config.heads)
         d = feature_width(self.stem, channels, size)
-        self.network = GraphNetwork(d, classes, learner, config.scope)
+        self.network = GraphNetwork(d, classes, learner, config.scope, config.hidden)
 
     @property
     def scope(self) -> str:

@@ -84,7 +84,7 @@ def test_without_a_graph_nothing_is_explored(workplace, graph, expected):
         ("run --epoch 3", "unknown parameter 'epoch': did you mean 'epochs'?"),
         ("run --epochs many", "argument --epochs: invalid int value: 'many'"),
         ("run --epochs 0", "epochs=0 must be at least 1"),
-        ("run --graph cosine", "graph='cosine' must be one of adaptive, none"),
+        ("run --graph knn", "graph='knn' must be one of adaptive, none"),
         ("run --notebooks 09", "notebooks='09' must be one of 01_a"),
         ("run --epochs 3 --notebooks 01", "no notebook of 01_a has 'epochs'"),
         ("data", "the following arguments are required: NAME"),

@@ -24,6 +24,7 @@ class Registry(Mapping[str, Any]):
     def __init__(self, parameter: str, entries: Mapping[str, str]) -> None:
         self.parameter = parameter
         self._entries: dict[str, Any] = dict(entries)
+        self._kit = frozenset(entries)
 
     def __getitem__(self, name: str) -> Any:
         """Return what is registered under `name`.
@@ -46,6 +47,10 @@ class Registry(Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:  # Mapping's own would import it
         return name in self._entries
+
+    def from_outside(self, name: str) -> bool:
+        """Whether `name` was registered by a user, not by the kit."""
+        return name not in self._kit
 
     def register(self, name: str, thing: Any) -> None:
         """Enter a thing of your own, for this process.

@@ -62,6 +62,24 @@ def test_another_loss_shares_what_learns_from_labels_alone(first: Run) -> None:
     assert all(torch.equal(tensor, its[name]) for name, tensor in mine.items())
 
 
+def weighted(share: float) -> Any:
+    """Losses of one source: what they compute hangs on a number that no source shows."""
+
+    def loss(student: Any, teacher: Any, labels: Any, *, temperature: float, weight: float) -> Any:
+        return share * torch.nn.functional.cross_entropy(student, labels)
+
+    return loss
+
+
+def test_code_of_ones_own_is_never_taken_for_the_same(first: Run) -> None:
+    runs = [
+        distil(another(first, f"own-{share}", baselines=""), loss=weighted(share))
+        for share in (1.0, 0.1)
+    ]
+    mine, its = (load_tensors(run.folder / DISTILLED)[0] for run in runs)
+    assert not all(torch.equal(tensor, its[name]) for name, tensor in mine.items())
+
+
 def key(run: Run, config: Config, teacher: str | None) -> str:
     torch.manual_seed(0)
     parts = without_graph(config).student

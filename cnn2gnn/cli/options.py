@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
+from cnn2gnn.base.modules import add_import_option
 from cnn2gnn.base.values import base_type, described
 from cnn2gnn.config import Config, DataConfig, RuntimeConfig
 
@@ -199,14 +200,7 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_count, default=1, help="runs at a time; they share the threads (default: 1)"
     )
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import this first: it registers losses, learners … of your own",
-    )
+    add_import_option(parser)
 
 
 def _add_options(

@@ -12,11 +12,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from cnn2gnn.base.files import replacing
+from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import results
 from cnn2gnn.compare.cluster import Cluster
 from cnn2gnn.compare.estimate import Seconds
-from cnn2gnn.compare.execution import Workers, import_modules
+from cnn2gnn.compare.execution import Workers
 from cnn2gnn.compare.grid import Cell, Grid
 from cnn2gnn.compare.sections import accuracy_table, sections
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables

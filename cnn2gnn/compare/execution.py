@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.grid import Cell
 
 ERROR_PREFIX = "cnn2gnn: "  # of the line in which a process tells its error
@@ -75,19 +73,6 @@ class Workers:
             self._stopped = True
             for process in self._running:
                 process.terminate()
-
-
-def import_modules(modules: Sequence[str]) -> None:
-    """Import what registers things of the user's own, here as in every process.
-
-    Raises:
-        ConfigError: one cannot be imported.
-    """
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigError(f"import={module!r}: {error}") from error
 
 
 def surroundings(jobs: int) -> dict[str, str]:

@@ -20,9 +20,10 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError
-from cnn2gnn.compare.execution import command, failure, import_modules, surroundings
+from cnn2gnn.compare.execution import command, failure, surroundings
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.compare.space import space, suggest
 from cnn2gnn.config import Config

@@ -8,13 +8,13 @@ PARAMETERS is a JSON file of the parameters that differ from their defaults, or 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from cnn2gnn.base.modules import add_import_option, import_modules
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.processes import end_with_parent, start
@@ -47,14 +47,7 @@ def main() -> int:
     """Train as the arguments say; an error is also told in one line, for who has started this."""
     parser = argparse.ArgumentParser(prog="python -m cnn2gnn.distillation", description=__doc__)
     parser.add_argument("--stages", choices=STAGES, default="all", help="how far (default: all)")
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import this first: it registers losses, learners … of your own",
-    )
+    add_import_option(parser)
     parser.add_argument(
         "--end-with-parent", action="store_true", help="end when the process ends that started it"
     )
@@ -64,8 +57,7 @@ def main() -> int:
     if options.end_with_parent:
         end_with_parent()
     try:
-        for module in options.modules:
-            importlib.import_module(module)
+        import_modules(options.modules)
         content = text if text.lstrip().startswith("{") else Path(text).read_text()
         STAGES[options.stages](Config.from_parameters(json.loads(content)))
     except Exception as error:

@@ -1,4 +1,7 @@
-"""What stage one made lies beside the teachers: runs that differ in the graph alone share it."""
+"""What stage one made lies beside the teachers: runs that differ in the graph alone share it.
+
+Only what the kit itself names is shared, and only between runs of one version and commit.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,10 @@ from filelock import FileLock
 from cnn2gnn.base.files import BrokenFileError, module_hash, replacing, write_json
 from cnn2gnn.config import Config, DataConfig, TeacherConfig
 from cnn2gnn.models.student import Student
-from cnn2gnn.registry import LOSSES
+from cnn2gnn.registry import LOSSES, STEMS
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.epochs import EpochLog
 from cnn2gnn.runs.manifest import FREE
-from cnn2gnn.runs.own import fingerprint
 
 DISTILLED, FACTS = "distilled.safetensors", "distilled.json"
 # What stage one does not know: the graph, stage two, the baselines, the evaluation.
@@ -94,11 +96,21 @@ def _decisive(run: Run, config: Config, start: Student, teacher: str | None) -> 
         "parameters": {n: v for n, v in config.parameters().items() if n not in without},
         "start": module_hash(start),
         "teacher": teacher,
-        "loss": teacher and fingerprint(run.own.loss or LOSSES[config.training.loss]),
         "augmentation": [manifest["augmentation"], manifest["augmentation_version"]],
         "hardware": manifest["hardware"],
+        "made by": [manifest["versions"], manifest["git_commit"]],
+        # no hash tells what code of the user's own computes: it is never taken for the same
+        "run": run.folder.name if _has_foreign_code(run, config) else None,
         **images,
     }
+
+
+def _has_foreign_code(run: Run, config: Config) -> bool:
+    """Whether teacher, stem or loss is the user's own: handed over, or registered from outside."""
+    own = run.own
+    if any(part is not None for part in (own.teacher, own.stem, own.loss)):
+        return True
+    return STEMS.from_outside(config.student.stem) or LOSSES.from_outside(config.training.loss)
 
 
 def _sha256(path: Path) -> str:

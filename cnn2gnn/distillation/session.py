@@ -195,8 +195,8 @@ def _tell_augmentation(augmentation: str, images: ImageSet) -> None:
 
 
 def _baseline_metrics(student: Student, accuracies: dict[str, Any]) -> dict[str, Any]:
-    without_graph = student.scope == "none"
+    has_graph = student.scope != "none"
     return {
         "parameters": student.parameter_count,
-        "accuracy": accuracies["no_graph"] if without_graph else accuracies,
+        "accuracy": accuracies if has_graph else accuracies["no_graph"],
     }

@@ -78,7 +78,8 @@ def probabilities(student: Student, nodes: StudentOutput, bank: Bank, classes: i
     onehot = F.one_hot(bank.labels.clamp(min=0), classes).float()  # (M, classes)
     means = probabilities_by_means(student.network.keys(nodes.features), bank, classes)
     # λ = k / (k + n̄)
-    k = student.network.learner.k if student.network.learner else 0
+    assert student.network.learner is not None  # `graph_of` has refused a student without a graph
+    k = student.network.learner.k
     share = k / (k + _nodes_a_class(bank))
     # v_ic = (1−λ) Σ_j s̃_ij [y_j = c] + λ m_ic
     said = (1 - share) * graph.aggregate(onehot) + share * means  # (N, classes)

@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -45,10 +46,13 @@ class TeacherCache:
         self._loaded: dict[int, dict[str, Tensor]] = {}
 
     def build(self) -> TeacherCache:
-        """Compute the views that are missing on disk."""
-        missing = [v for v in range(1, self.views + 1) if not self._path(v).exists()]
-        for view in tqdm(missing, desc="teacher's logits", unit="view", disable=None):
-            self._compute(view)
+        """Compute the views that are missing on disk; of two runs that need them, one does."""
+        if self.views:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"):
+                missing = [v for v in range(1, self.views + 1) if not self._path(v).exists()]
+                for view in tqdm(missing, desc="teacher's logits", unit="view", disable=None):
+                    self._compute(view)
         return self
 
     def logits(self, indices: Tensor, view: int, images: Tensor | None = None) -> Tensor:

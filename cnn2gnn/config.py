@@ -37,8 +37,13 @@ class DataConfig:
     dataset: str = _parameter("digits", ", ".join(DATASETS))
     data_dir: str | None = _parameter(None, "folder in which the data set lies or is put")
     download: bool = _parameter(False, "download the data set where it is missing")
-    image_size: int | None = _parameter(None, "side in pixels; none keeps the source's", minimum=4)
-    label_column: str = _parameter("label", "label column of a parquet source")
+    image_size: int | None = _parameter(
+        None, "side in pixels; none keeps the source's. Frames of sound, tokens of text", minimum=4
+    )
+    label_column: str = _parameter("label", "label column of a table")
+    group_column: str | None = _parameter(
+        None, "column (speaker, patient) of a table: no value on both sides of the test cut"
+    )
     train_images: int | None = _parameter(None, "use so many training images; none: all", minimum=1)
     validation: float = _parameter(
         0.1, "share of the training images cut off for validation", minimum=0.01, maximum=0.5
@@ -46,8 +51,9 @@ class DataConfig:
     split_seed: int = _parameter(0, "seed of the validation split", minimum=0)
     augmentation: str = _parameter(
         "auto",
-        "auto: crop-flip for colour and fashion-mnist, crop for other grey images",
-        choices=("auto", "none", "crop", "crop-flip", "crop-flip-cutout"),
+        "auto: crop-flip for colour and fashion-mnist, crop for other grey images, mask for sound, "
+        "drop for text",
+        choices=("auto", "none", "crop", "crop-flip", "crop-flip-cutout", "mask", "drop"),
     )
 
 

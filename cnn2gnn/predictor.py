@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
-from cnn2gnn.data.coerce import Images, as_images
+from cnn2gnn.data import DataError
+from cnn2gnn.data.coerce import Images
 from cnn2gnn.evaluation.bank_changes import (
     as_names,
     as_rows,
@@ -28,6 +29,7 @@ from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
+from cnn2gnn.registry import MODALITIES
 from cnn2gnn.runs import Run, load_run
 
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ class Predictor:
     of `graph="random"` depend on an image's place. A training image finds itself in the bank.
 
     Images may be given as `cnn2gnn.data.coerce` says: uint8 `(N, C, H, W)` or `(N, H, W, C)`,
-    floats in [0, 1], images of Pillow's, paths, and lists of them. No image at all is an error.
+    floats in [0, 1], images of Pillow's, paths, and lists of them. No image at all is an error. A
+    student of recordings takes paths or the bytes of files, one of texts strings, one of features
+    vectors.
 
     Args:
         student: trained; it is put into evaluation mode.
@@ -241,8 +245,11 @@ class Predictor:
         return no_graph(self.student, self._pixels(images))
 
     def _pixels(self, images: Images) -> Tensor:
-        shape = self.student.shape
-        return as_images(images, channels=shape["channels"], size=shape["size"])
+        student = self.student
+        coerce = MODALITIES[student.modality].coerce
+        if coerce is None:
+            raise DataError(f"modality {student.modality!r} does not say how to take raw samples")
+        return coerce(images, student.shape["channels"], student.shape["size"], student.codec)
 
     def _graph(self, nodes: StudentOutput, bank: Bank) -> SparseGraph:
         """The graph that decides: the student's own, or the balanced one of late classes."""

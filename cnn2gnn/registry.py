@@ -96,6 +96,7 @@ STEMS = Registry(
         "shufflenet-v2": "cnn2gnn.models.torchvision_stems:shufflenet_v2",
         "mobilenet-v2": "cnn2gnn.models.torchvision_stems:mobilenet_v2",
         "features": "cnn2gnn.models.stems:FeatureStem",
+        "ngrams": "cnn2gnn.models.text:NgramStem",
     },
 )
 
@@ -111,6 +112,8 @@ TEACHERS = Registry(
         "resnet50": "cnn2gnn.models.networks:resnet50",
         "resnet101": "cnn2gnn.models.networks:resnet101",
         "resnet152": "cnn2gnn.models.networks:resnet152",
+        "text-cnn": "cnn2gnn.models.text:TextCNN",
+        "mlp": "cnn2gnn.models.text:Perceptron",
     },
 )
 
@@ -141,10 +144,23 @@ DATASETS = Registry(
         "cifar100": "cnn2gnn.data.bundled:torchvision_source",
         "stl10": "cnn2gnn.data.bundled:torchvision_source",
         "mini-imagenet": "cnn2gnn.data.mini_imagenet:mini_imagenet_source",
+        "vowels": "cnn2gnn.data.examples:vowels_source",
+        "docstrings": "cnn2gnn.data.examples:docstrings_source",
         "folder:PATH": "cnn2gnn.data.folder:folder_source",
-        "parquet:GLOB": "cnn2gnn.data.parquet:parquet_source",
+        "parquet:GLOB": "cnn2gnn.data.tables:parquet_source",
+        "audio:PATH": "cnn2gnn.data.folder:audio_source",
+        "text:GLOB": "cnn2gnn.data.tables:text_source",
+        "features:FILE": "cnn2gnn.data.features:features_source",
     },
 )
 
 # what samples are, how they are decoded, varied and shown: `data.modality`
-MODALITIES = Registry("modality", {"image": "cnn2gnn.data.modality:IMAGE"})
+MODALITIES = Registry(
+    "modality",
+    {
+        "image": "cnn2gnn.data.modality:IMAGE",
+        "audio": "cnn2gnn.data.audio:AUDIO",
+        "text": "cnn2gnn.data.text:TEXT",
+        "features": "cnn2gnn.data.features:FEATURES",
+    },
+)

@@ -36,6 +36,7 @@ USES = {
         *("run", "runs_dir", "seed", "device", "precision"),
     },
     "06_compare": {"runs_dir"},
+    "07_beyond_images": {"runs_dir", "seed", "device", "precision"},
 }
 OWN: dict[str, set[str]] = {
     "01_teacher": set(),
@@ -44,6 +45,7 @@ OWN: dict[str, set[str]] = {
     "04_report": {"runs", "reports_dir"},
     "05_without_retraining": {"late", "images_per_class", "noise", "seeds"},
     "06_compare": {"name", "values", "jobs", "reports_dir"},
+    "07_beyond_images": {"speech", "texts", "epochs", "teacher_epochs"},
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
+from cnn2gnn.data.audio import SUFFIXES
 from cnn2gnn.data.listing import absolute, files_below, subfolders
 from cnn2gnn.data.names import LeftOut, shown
 from cnn2gnn.data.pixels import FORMATS, DataError, Item
@@ -31,14 +33,32 @@ def folder_source(asked: Request) -> Source:
         DataError: there is no such folder, it holds no images or a single class, or it may be
             read in two ways.
     """
+    return class_folders(asked, suffixes())
+
+
+def audio_source(asked: Request) -> Source:
+    """Find recordings, as `folder_source` finds images.
+
+    Raises:
+        DataError: likewise.
+    """
+    return class_folders(asked, SUFFIXES, "recordings", "audio")
+
+
+def class_folders(
+    asked: Request, known: Collection[str], things: str = "images", modality: str = "image"
+) -> Source:
+    """Find samples of these suffixes in class folders; see `folder_source`."""
     root, left_out = absolute(asked.place), LeftOut()
-    listing = list_folder(root, left_out)
+    listing = list_folder(root, left_out, known, things)
     classes = {label for images in listing.values() for _, label in images}
     if len(classes) == 1:
         deeper = sorted({shown(f.parent.name) for f, _ in listing["train"]} - classes)
         hint = f"; are {', '.join(deeper[:3])} the classes? They lie too deep" if deeper else ""
         raise DataError(f"{shown(root)} holds one class only, {classes.pop()!r}{hint}")
-    return listed_source(f"folder:{shown(root.name)}", listing, TEST_SHARE, left_out.notes())
+    name = f"{asked.name}:{shown(root.name)}"
+    source = listed_source(name, listing, TEST_SHARE, left_out.notes())
+    return replace(source, modality=modality)
 
 
 def listed_source(
@@ -64,8 +84,13 @@ def listed_source(
     return Source(name, files, lambda: samples, notes=notes)
 
 
-def list_folder(root: Path, left_out: LeftOut) -> Listing:
-    """Return the images of `root`, by part; all are "train" where it has no parts.
+def list_folder(
+    root: Path, left_out: LeftOut, known: Collection[str], things: str = "images"
+) -> Listing:
+    """Return the samples of `root`, by part; all are "train" where it has no parts.
+
+    Args:
+        known: suffixes of the files that count; things: what errors and notes call the samples.
 
     Raises:
         DataError: see `folder_source`.
@@ -73,10 +98,10 @@ def list_folder(root: Path, left_out: LeftOut) -> Listing:
     images: dict[str, list[Path]] = {}  # by the first folder below root
     for file in files_below(root, left_out):
         inside = file.relative_to(root)
-        if file.suffix.lower() not in suffixes():
+        if file.suffix.lower() not in known:
             left_out.add("files of unknown suffix", inside)
         elif len(inside.parts) == 1:
-            left_out.add("images outside class folders", inside)
+            left_out.add(f"{things} outside class folders", inside)
         else:
             images.setdefault(inside.parts[0], []).append(file)
     listing: dict[str, list[tuple[Path, str]]] = {"train": []}
@@ -87,18 +112,18 @@ def list_folder(root: Path, left_out: LeftOut) -> Listing:
         for file in files:
             inside = file.relative_to(above)
             if len(inside.parts) == 1:
-                left_out.add("images outside class folders", file.relative_to(root))
+                left_out.add(f"{things} outside class folders", file.relative_to(root))
             else:
                 listing.setdefault(part, []).append((file, shown(inside.parts[0])))
     filled = {folder for files in images.values() for file in files for folder in file.parents}
     for level in [root, *(root / name for name in images if divided)]:
         for folder in subfolders(level):
             if folder not in filled:
-                left_out.add("folders without images", folder.relative_to(root))
+                left_out.add(f"folders without {things}", folder.relative_to(root))
     if not listing["train"]:
         told = "".join(f"; {note}" for note in left_out.notes())
         raise DataError(
-            f"{shown(root)} holds no images in class folders ({', '.join(suffixes())}){told}"
+            f"{shown(root)} holds no {things} in class folders ({', '.join(known)}){told}"
         )
     return listing
 

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and the statistics that models normalise them by.
+"""Labelled samples in memory, and the statistics that models normalise them by.
 
 Images are the first modality: what `ImageSet` holds of another has another shape, and is varied and
 shown otherwise, as `cnn2gnn.data.modality` says.
@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from cnn2gnn.data.originals import Originals
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.registry import MODALITIES
 
@@ -32,6 +35,8 @@ class ImageSet:
         name: what reports call the data set.
         modality: a name in `registry.MODALITIES`, which says what `images` look like.
         notes: what was decided or left out when the data were loaded, for the user to read.
+        codec: what decoding had to learn from the training samples, as text; empty for images.
+        originals: what the samples were, where `images` no longer tell (sound, text).
 
     Raises:
         DataError: a shape, type or label that is not as above.
@@ -43,6 +48,8 @@ class ImageSet:
     name: str
     modality: str = "image"
     notes: tuple[str, ...] = ()
+    codec: str = ""
+    originals: Originals | None = None
 
     def __post_init__(self) -> None:
         MODALITIES[self.modality].check(self.images)
@@ -88,7 +95,10 @@ class ImageSet:
                 "indices must be integers (M,), not a mask: hand over mask.nonzero()[:, 0]"
             )
         rows = rows.long()
-        return replace(self, images=self.images[rows], labels=self.labels[rows])
+        originals = None if self.originals is None else self.originals.subset(rows)
+        return replace(
+            self, images=self.images[rows], labels=self.labels[rows], originals=originals
+        )
 
     def to(self, device: torch.device | str) -> ImageSet:
         """Return the same images and labels on a device."""
@@ -99,10 +109,14 @@ class ImageSet:
 
         Colour images are taken for photographs, of which a mirrored one is another. Grey ones may
         be digits or letters, and a mirrored 3 is none: but for Fashion-MNIST they are cropped only.
-        A single pixel is no picture but a vector of features, which stays as it is.
+        A single pixel is no picture but a vector of features, which stays as it is. Other
+        modalities have one of their own.
         """
         if augmentation != "auto":
             return augmentation
+        if self.modality != "image":
+            known = MODALITIES[self.modality].augmentations
+            return next((name for name in known if name != "none"), "none")
         if self.size == 1:
             return "none"
         return "crop-flip" if self.channels == 3 or self.name == "fashion-mnist" else "crop"
@@ -126,8 +140,21 @@ class ImageSet:
         return MODALITIES[self.modality].view_version
 
     def preview(self, index: int) -> Image.Image:
-        """Return image `index` as a picture to be looked at."""
-        return MODALITIES[self.modality].preview(self.images[index])
+        """Return sample `index` as a picture to be looked at."""
+        modality = MODALITIES[self.modality]
+        if self.originals is not None and modality.picture is not None:
+            return modality.picture(self.originals[index])
+        return modality.preview(self.images[index])
+
+    def picture(self, index: int) -> Tensor:
+        """Return that picture as uint8 `(C, H, W)`, C being 1 or 3."""
+        pixels = torch.from_numpy(np.array(self.preview(index)))  # (H, W[, 3])
+        return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+    def player(self, index: int) -> Markup:
+        """Return what stands beside the picture of sample `index`, as HTML; perhaps nothing."""
+        play = MODALITIES[self.modality].player
+        return Markup() if self.originals is None or play is None else play(self.originals[index])
 
 
 class Splits(NamedTuple):
@@ -148,10 +175,16 @@ def checksum(tensors: Sequence[Tensor], text: str) -> str:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation `(C,)` of uint8 images `(N, C, H, W)`, in [0, 1] units.
+    """Return mean and standard deviation `(C,)` of samples `(N, C, …)`, to centre and scale them.
 
-    Both follow exactly from the 256-bin histogram, so they depend neither on order nor on threads.
+    Those of uint8, in [0, 1] units, follow exactly from the 256-bin histogram, so they depend
+    neither on order nor on threads. Integers of another type are codes, which have neither.
     """
+    if images.is_floating_point():
+        values = images.double().transpose(0, 1).flatten(1)  # (C, N · …)
+        return values.mean(1).float(), values.std(1, correction=0).float()
+    if images.dtype != torch.uint8:
+        return torch.zeros(images.shape[1]), torch.ones(images.shape[1])
     values = torch.arange(256, dtype=torch.float64) / 255
     counts = (
         torch.stack(

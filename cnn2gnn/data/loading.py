@@ -23,6 +23,7 @@ def load(
     download: bool = False,
     image_size: int | None = None,
     label_column: str = "label",
+    group_column: str | None = None,
     train_images: int | None = None,
     validation: float = 0.1,
     split_seed: int = 0,
@@ -39,13 +40,17 @@ def load(
 
     Args:
         name: one of `registry.DATASETS`: digits, fashion-mnist, cifar10, cifar100, stl10,
-            mini-imagenet, folder:PATH (class folders, perhaps in train, val, test), parquet:GLOB
-            (also a file or a folder), or what you have registered.
+            mini-imagenet, vowels and docstrings (small examples of sound and text), folder:PATH (class folders, perhaps in train, val, test), audio:PATH
+            (likewise), parquet:GLOB (also a file or a folder; images, recordings, texts or
+            features), text:GLOB (csv, tsv, json lines, parquet), features:FILE (npz, parquet), or
+            what you have registered.
         data_dir: folder of torchvision's data sets and of mini-imagenet; none: `data`.
         download: fetch a torchvision data set that is missing.
         image_size: side in pixels. None keeps the size of the images, which must then be square
             and of one size. Else the shorter side is resized to it, and the centre is cut out.
-        label_column: of parquet files.
+        label_column: of tables.
+        group_column: of tables: its values (speakers, patients) never stand on both sides of the
+            test cut, which then is drawn anew; None: parts as the source has them.
         train_images: keep at most so many training images, stratified, drawn by `split_seed`,
             after validation was cut off.
         validation: share in (0, 1) of the training images.
@@ -58,7 +63,9 @@ def load(
         raise DataError(f"image_size={image_size} must be at least 1")
     if split_seed < 0:
         raise DataError(f"split_seed={split_seed} must be at least 0")
-    source = _source(Request(name, "", data_dir, download, label_column))
+    source = _source(Request(name, "", data_dir, download, label_column, group_column))
+    if group_column and group_column not in source.options:
+        raise DataError(f"group_column={group_column!r} is for tables; {name} has no columns")
     found = decoded(source, image_size)
     rows = cut(
         found.labels,
@@ -74,7 +81,16 @@ def load(
     notes = (*source.notes, *found.notes)
     if notes:
         log.warning("%s: %s", source.name, "; ".join(notes))
-    whole = ImageSet(found.images, found.labels, found.classes, source.name, source.modality, notes)
+    whole = ImageSet(
+        found.images,
+        found.labels,
+        found.classes,
+        source.name,
+        source.modality,
+        notes,
+        found.codec,
+        found.originals,
+    )
     return Splits(*(whole.subset(rows[part]) for part in PARTS))
 
 

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from cnn2gnn.data.bundled import DEFAULT_DATA_DIR
-from cnn2gnn.data.folder import Listing, list_folder, listed_source
+from cnn2gnn.data.folder import Listing, list_folder, listed_source, suffixes
 from cnn2gnn.data.listing import absolute, files_below
 from cnn2gnn.data.names import LeftOut, shown
 from cnn2gnn.data.pixels import DataError
@@ -36,7 +36,9 @@ def mini_imagenet_source(asked: Request) -> Source:
             "images/ with train.csv, val.csv and test.csv (it may not be redistributed)"
         )
     tables = _tables(root) if (root / "images").is_dir() else {}
-    listing = _list_tables(root, tables, left_out) if tables else list_folder(root, left_out)
+    listing = (
+        _list_tables(root, tables, left_out) if tables else list_folder(root, left_out, suffixes())
+    )
     groups = [{label for _, label in images} for images in listing.values()]
     notes = left_out.notes()
     if len(groups) > 1 and len(set.union(*groups)) == sum(map(len, groups)):

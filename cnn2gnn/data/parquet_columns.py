@@ -1,4 +1,4 @@
-"""The columns of a parquet file: which holds the images, and what its labels mean."""
+"""The columns of a table: which holds the samples, and what its labels mean."""
 
 from __future__ import annotations
 
@@ -11,23 +11,44 @@ import pyarrow
 
 from cnn2gnn.data.names import shown
 from cnn2gnn.data.pixels import DataError, Item
+from cnn2gnn.registry import MODALITIES
 
-IMAGE_COLUMNS = ("image", "img")
+
+def modality_of(schema: pyarrow.Schema) -> str:
+    """Return what a table holds: the first modality, as registered, one of whose columns it has.
+
+    A table without any holds images, in its only column of bytes.
+    """
+    for name, modality in MODALITIES.items():
+        if set(modality.columns) & set(_fitting(schema, name)):
+            return name
+    return "image"
 
 
-def image_column(file: Path, schema: pyarrow.Schema) -> str:
-    """Return the name of the column of images: `image`, `img`, or the only one of bytes.
+def content_column(file: Path, schema: pyarrow.Schema, modality: str) -> str:
+    """Return the name of the column of samples: one that the modality names, or the only fit one.
 
     Raises:
         DataError: there is none, or one of several.
     """
-    found = [field.name for field in schema if _holds_bytes(field.type)]
-    named = [name for name in IMAGE_COLUMNS if name in found]
+    found, known = _fitting(schema, modality), MODALITIES[modality].columns
+    named = [name for name in known if name in found]
     if not named and len(found) != 1:
+        of = _CONTENT.get(modality, ("bytes", ()))[0]
         raise DataError(
-            f"{shown(file)} has no column `image` of bytes; its columns: {', '.join(schema.names)}"
+            f"{shown(file)} has no column `{known[0] if known else modality}` of {of}; "
+            f"its columns: {', '.join(schema.names)}"
         )
     return (named or found)[0]
+
+
+def _fitting(schema: pyarrow.Schema, modality: str) -> list[str]:
+    """The columns whose type may hold such samples."""
+    _, tests = _CONTENT.get(modality, ("bytes", ()))
+    if not tests:
+        return [field.name for field in schema if _holds_bytes(field.type)]
+    kinds = [(field.name, _plain(field.type)) for field in schema if field.name != "split"]
+    return [name for name, kind in kinds if any(test(kind) for test in tests)]
 
 
 def check_labels(file: Path, schema: pyarrow.Schema, name: str) -> None:
@@ -89,6 +110,14 @@ def numbered(
         if value not in allowed:
             raise DataError(f"{label_column}={value!r} in {item.origin} is none of the classes")
     return [allowed[value] for value in values], names
+
+
+_IS = pyarrow.types
+# What holds samples that are no bytes, in words, and the types of its columns.
+_CONTENT: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "text": ("text", (_IS.is_string, _IS.is_large_string, _IS.is_string_view)),
+    "features": ("numbers", (_IS.is_list, _IS.is_large_list, _IS.is_fixed_size_list)),
+}
 
 
 def _plain(kind: pyarrow.DataType) -> pyarrow.DataType:

@@ -41,9 +41,13 @@ class DataError(ValueError):
 
 
 class Item(NamedTuple):
-    """One image: a file, its bytes, one of Pillow's, or pixels (H, W[, 3]); and whence it came."""
+    """One sample, and whence it came.
 
-    content: Path | bytes | np.ndarray | Image.Image
+    An image is a file, its bytes, one of Pillow's, or pixels (H, W[, 3]); other modalities say what
+    theirs are.
+    """
+
+    content: Path | bytes | str | np.ndarray | Image.Image
     origin: str
 
 
@@ -114,6 +118,7 @@ def _open(item: Item) -> Image.Image:
             return item.content.copy()  # what is done to it is not done to the caller's
         # The bytes are read at once: a lazily read file would stay open.
         content = item.content.read_bytes() if isinstance(item.content, Path) else item.content
+        assert isinstance(content, bytes)
         return Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.UnidentifiedImageError:
         raise DataError(f"{item.origin} is broken or no image of a known format") from None

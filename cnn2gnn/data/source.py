@@ -32,6 +32,8 @@ class Request(NamedTuple):
         data_dir: folder of the data sets that have a name; None: `data`.
         download: whether what is missing may be fetched.
         label_column: the column of the labels, where the source has columns.
+        group_column: the column whose values never stand on both sides of the test cut; None: the
+            parts are those of the source.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Request(NamedTuple):
     data_dir: str | Path | None = None
     download: bool = False
     label_column: str = "label"
+    group_column: str | None = None
 
 
 class Samples(NamedTuple):

@@ -91,13 +91,7 @@ def cut(
         raise DataError(f"validation={validation} must lie between 0 and 1")
     if train_images is not None and train_images < 1:
         raise DataError(f"train_images={train_images} must be at least 1")
-    parts = {name: part for name, part in parts.items() if len(part)}
-    if "train" not in parts:
-        raise DataError(f"{source} has no training images; its parts: {', '.join(parts) or 'none'}")
-    if "test" not in parts and "validation" in parts:
-        parts["test"] = parts.pop("validation")
-    if "test" not in parts:
-        parts["test"], parts["train"] = _divide(labels, parts["train"], test_share, TEST_SEED, TEST)
+    parts = with_test(labels, parts, test_share, source)
     if "validation" not in parts:
         parts["validation"], parts["train"] = _divide(
             labels, parts["train"], validation, split_seed, VALIDATION
@@ -110,6 +104,24 @@ def cut(
     if empty:
         raise DataError(f"{source} has too few images: nothing is left for {', '.join(empty)}")
     return {name: part.sort().values for name, part in parts.items()}
+
+
+def with_test(
+    labels: Tensor, parts: dict[str, Tensor], test_share: float, source: str
+) -> dict[str, Tensor]:
+    """Return the parts that are not empty, and a test part: one for all seeds.
+
+    Raises:
+        DataError: there are no training images.
+    """
+    parts = {name: part for name, part in parts.items() if len(part)}
+    if "train" not in parts:
+        raise DataError(f"{source} has no training images; its parts: {', '.join(parts) or 'none'}")
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    if "test" not in parts:
+        parts["test"], parts["train"] = _divide(labels, parts["train"], test_share, TEST_SEED, TEST)
+    return parts
 
 
 def _divide(

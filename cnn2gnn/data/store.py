@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,20 +24,23 @@ from torch import Tensor
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.data.imageset import checksum
 from cnn2gnn.data.names import class_names, shown
+from cnn2gnn.data.originals import Originals
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Samples, Source
-from cnn2gnn.data.splitting import check_training
+from cnn2gnn.data.splitting import check_training, with_test
 from cnn2gnn.registry import MODALITIES
 
 # To be raised whenever the rules of listing and labelling change; a modality has its own version.
-VERSION = 2
+VERSION = 3
+_TENSORS, _ORIGINALS = ("images", "labels", "parts"), ("originals", "ends")  # in the file
 log = logging.getLogger(__name__)
 
 
 class Decoded(NamedTuple):
     """A whole data set before it is cut: images `(N, C, S, S)`, labels `(N,)`, parts `(N,)`.
 
-    `notes` are those of `Samples`, and what was done to the names of the classes.
+    `notes` are those of `Samples`, and what was done to the names of the classes; `codec` and
+    `originals` are as of `ImageSet`.
     """
 
     images: Tensor
@@ -45,6 +49,8 @@ class Decoded(NamedTuple):
     classes: tuple[str, ...]
     test_share: float
     notes: tuple[str, ...]
+    codec: str = ""
+    originals: Originals | None = None
 
 
 def cache_folder() -> Path:
@@ -97,9 +103,19 @@ def _decode(source: Source, samples: Samples, image_size: int | None) -> Decoded
     labels = torch.tensor(samples.labels, dtype=torch.int64)
     parts = torch.tensor([PARTS.index(part) for part in samples.parts], dtype=torch.uint8)
     check_training(labels, (parts == 0).nonzero().flatten(), classes, source.name)
-    decode = MODALITIES[source.modality].decode
+    modality, codec = MODALITIES[source.modality], ""
+    decode = modality.decode
+    if modality.learn is not None:
+        rows = {part: (parts == code).nonzero().flatten() for code, part in enumerate(PARTS)}
+        train = with_test(labels, rows, samples.test_share, source.name)["train"]
+        codec = modality.learn([samples.items[row] for row in train.tolist()])
+        decode = partial(decode, codec=codec)
     images = decode(samples.items, image_size, source.name)
-    return Decoded(images, labels, parts, classes, samples.test_share, (*samples.notes, *notes))
+    originals = None
+    if modality.originals is not None:
+        originals = Originals.of(modality.originals(samples.items, codec))
+    told = (*samples.notes, *notes)
+    return Decoded(images, labels, parts, classes, samples.test_share, told, codec, originals)
 
 
 def _save(path: Path, made: Decoded, references: list[Path], state: str) -> None:
@@ -109,9 +125,14 @@ def _save(path: Path, made: Decoded, references: list[Path], state: str) -> None
         "notes": made.notes,
         "references": [str(file) for file in references],
         "state": state,
+        "codec": made.codec,
     }
     tensors = {"images": made.images, "labels": made.labels, "parts": made.parts}
-    save_tensors(path, tensors, facts | {"checksum": checksum(made[:3], json.dumps(facts))})
+    if made.originals is not None:
+        tensors |= {"originals": made.originals.content, "ends": made.originals.ends}
+    save_tensors(
+        path, tensors, facts | {"checksum": checksum(list(tensors.values()), json.dumps(facts))}
+    )
 
 
 def _load(path: Path) -> Decoded | None:
@@ -120,14 +141,20 @@ def _load(path: Path) -> Decoded | None:
         return None
     tensors, facts = load_tensors(path)
     try:
-        images, labels, parts = (tensors[name] for name in ("images", "labels", "parts"))
-        whole = facts.pop("checksum") == checksum((images, labels, parts), json.dumps(facts))
+        images, labels, parts = (tensors[name] for name in _TENSORS)
+        kept = [tensors[name] for name in (*_TENSORS, *_ORIGINALS) if name in tensors]
+        whole = facts.pop("checksum") == checksum(kept, json.dumps(facts))
         if not whole:
             raise BrokenFileError(f"{path} does not have the checksum it was written with")
         if facts["state"] != _state([Path(file) for file in facts["references"]]):
             return None
         classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
-        return Decoded(images, labels, parts, classes, facts["test_share"], notes)
+        originals = None
+        if _ORIGINALS[0] in tensors:
+            content, ends = (tensors[name] for name in _ORIGINALS)
+            originals = Originals(content, ends, torch.arange(len(ends)))
+        share, codec = facts["test_share"], facts["codec"]
+        return Decoded(images, labels, parts, classes, share, notes, codec, originals)
     except (AttributeError, KeyError, TypeError) as error:
         raise BrokenFileError(f"{path} is of another kind") from error
 

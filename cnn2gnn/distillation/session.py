@@ -13,7 +13,7 @@ from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
-from cnn2gnn.distillation.sizes import check_sizes
+from cnn2gnn.distillation.sizes import check_modality, check_sizes
 from cnn2gnn.distillation.students import Students, without_graph
 from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.evaluation.cost import throughput
@@ -58,6 +58,7 @@ class Session:
         own = own or Own()
         splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
         own.try_on(splits)
+        check_modality(config, own, splits)
         check_sizes(config, own, splits)
         run = Run.create(config, splits, own)
         run.unlock()  # held since a cell was run before; processes that a notebook starts need it

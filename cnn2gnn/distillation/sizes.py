@@ -1,12 +1,48 @@
-"""Whether the graph fits the data and its heads, told before anything is trained."""
+"""Whether graph, stem and teacher fit the data, told before anything is trained."""
 
 from __future__ import annotations
+
+import torch
 
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import Splits
 from cnn2gnn.graph import Heads
-from cnn2gnn.registry import LEARNERS
+from cnn2gnn.registry import LEARNERS, MODALITIES, STEMS, TEACHERS, Registry
 from cnn2gnn.runs.own import Own
+
+
+def check_modality(config: Config, own: Own, splits: Splits) -> None:
+    """Compare stem, teacher, augmentation and graph with what suits such samples.
+
+    Raises:
+        ConfigError: one of them does not; what does is named.
+    """
+    kind, samples = splits.train.modality, splits.train.images
+    modality, augmentation = MODALITIES[kind], config.data.augmentation
+    if own.stem is None:
+        _require("stem", config.student.stem, modality.stems, STEMS, kind)
+    if own.teacher is None:
+        _require("teacher", config.teacher.teacher, modality.teachers, TEACHERS, kind)
+    known = modality.augmentations
+    if known and augmentation not in ("auto", *known):
+        raise ConfigError(
+            f"augmentation={augmentation!r} is not for {kind}: choose auto, {', '.join(known)}"
+        )
+    codes = not samples.is_floating_point() and samples.dtype != torch.uint8
+    if codes and own.graph is None and config.student.graph == "fixed":
+        raise ConfigError(
+            f"graph='fixed' compares raw samples, and those of {kind} are codes: choose another"
+        )
+
+
+def _require(
+    parameter: str, name: str, suits: tuple[str, ...], registry: Registry, kind: str
+) -> None:
+    if suits and name not in suits and not registry.from_outside(name):
+        raise ConfigError(
+            f"{parameter}={name!r} is not for {kind}: choose {' or '.join(suits)}, "
+            "or one of your own"
+        )
 
 
 def check_sizes(config: Config, own: Own, splits: Splits) -> None:

@@ -135,6 +135,8 @@ class Students:
             std=std.tolist(),
             stem=copy.deepcopy(stem),
             learner=learner,
+            modality=train.modality,
+            codec=train.codec,
         )
 
     def _parts(self, config: Config) -> tuple[nn.Module | None, GraphLearner | None]:

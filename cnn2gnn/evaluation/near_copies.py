@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import pandas as pd
 from torch import Tensor
-from torch.nn import functional as F
 
 from cnn2gnn.data import Splits
 from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.registry import MODALITIES
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)  # of the test images, the nearest to the bank first
-_SIDE = 8  # pixels: shifted and compressed copies are near each other at this size
 
 
 def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataFrame:
-    """Accuracies without the share of test images nearest to a training image, in pixels.
+    """Accuracies without the share of test images nearest to a training image as raw samples.
 
     Args:
         splits: the images; logits, base_logits: of the test images `(N, C)`, with and without
@@ -28,7 +27,8 @@ def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataF
         One row a share: without (as text), images that are left, base_accuracy and accuracy in
         [0, 1], and gain, their difference.
     """
-    queries, keys = (_small(part.images) for part in (splits.test, splits.train))
+    vectors = MODALITIES[splits.train.modality].vectors
+    queries, keys = (vectors(part.images) for part in (splits.test, splits.train))
     distances = chosen_distances(queries, keys, 1)[1][:, 0]  # (N,)
     labels = splits.test.labels
     right, base_right = ((said.argmax(1) == labels).float() for said in (logits, base_logits))
@@ -38,8 +38,3 @@ def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataF
         base, accuracy = base_right[kept].mean().item(), right[kept].mean().item()
         rows.append((f"{share:.0%}", len(kept), base, accuracy, accuracy - base))
     return pd.DataFrame(rows, columns=["without", "images", "base_accuracy", "accuracy", "gain"])
-
-
-def _small(images: Tensor) -> Tensor:
-    """uint8 images `(N, C, S, S)` averaged down to 8x8, as vectors `(N, 64·C)` in [0, 1]."""
-    return F.adaptive_avg_pool2d(images.float() / 255, _SIDE).flatten(1)

@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
-from cnn2gnn.data import Splits
+from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
@@ -127,9 +128,19 @@ class RunNodes:
         return node
 
     def image(self, node: Node) -> Tensor:
-        """The image of a node, uint8 `(C, H, W)`."""
-        split = self.splits.test if node.part == TEST else self.splits.train
-        return split.images[node.index]
+        """The picture of a node, uint8 `(C, H, W)`: what is looked at."""
+        return self._split(node).picture(node.index)
+
+    def sample(self, node: Node) -> Tensor:
+        """The sample of a node `(C, …)`: what models take."""
+        return self._split(node).images[node.index]
+
+    def player(self, node: Node) -> Markup:
+        """What stands beside the picture, as HTML: a text, a sound; nothing for images."""
+        return self._split(node).player(node.index)
+
+    def _split(self, node: Node) -> ImageSet:
+        return self.splits.test if node.part == TEST else self.splits.train
 
     def label(self, node: Node) -> int:
         """The true class of a node."""
@@ -150,7 +161,7 @@ class RunNodes:
         """x of one node, `(1, d)`; a bank node's is computed from its image."""
         if node.part == TEST:
             return self.features[node.index : node.index + 1]
-        return self.student.features(self.image(node)[None])
+        return self.student.features(self.sample(node)[None])
 
     @cached_property
     def teacher(self) -> Teacher | None:
@@ -173,7 +184,7 @@ class RunNodes:
         """What the teacher says `(C,)`; for bank nodes it is asked, if it still exists."""
         if node.part == TEST:
             return self.teacher_logits[node.index]
-        return None if self.teacher is None else self.teacher(self.image(node)[None])[0]
+        return None if self.teacher is None else self.teacher(self.sample(node)[None])[0]
 
     def bank_graph(self, indices: Tensor) -> SparseGraph:
         """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""

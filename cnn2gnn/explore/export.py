@@ -161,7 +161,8 @@ def _lists(values: Tensor) -> pyarrow.Array:
 def _images(nodes: RunNodes) -> pyarrow.Array:
     """All images as PNG files in the layout {bytes, path} of Hugging Face data sets."""
     splits = nodes.splits
-    files = [png(image) for part in (splits.test, splits.train) for image in part.images]
+    parts = (splits.test, splits.train)
+    files = [png(part.picture(index)) for part in parts for index in range(len(part))]
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     return pyarrow.array([{"bytes": file, "path": None} for file in files], kind)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from cnn2gnn.drawing.classnames import shortened
 from cnn2gnn.drawing.palette import AGAINST, FOR, MODELS, VERDICTS
@@ -18,10 +19,16 @@ _PACKAGE = "cnn2gnn.explore"
 _LONGEST = 40  # letters of a class name in a table
 
 
-def card_html(card: NodeCard, image: str) -> str:
-    """The image, label and verdict of a node, and the three likeliest classes of each model."""
+def card_html(card: NodeCard, image: str, player: Markup | None = None) -> str:
+    """The image (and text or sound) of a node, its label, its verdict, and what each model says."""
     return render(
-        _PACKAGE, "card.html.j2", card=card, image=image, models=MODELS, verdicts=VERDICTS
+        _PACKAGE,
+        "card.html.j2",
+        card=card,
+        image=image,
+        player=player,
+        models=MODELS,
+        verdicts=VERDICTS,
     )
 
 

@@ -58,7 +58,9 @@ class NodePanel:
         """Show the selected node."""
         state, card, prediction = self._state, self._state.card(), self._state.edited()
         image = state.nodes.image
-        self._card.value = card_html(card, thumbnail(image(card.node)))
+        self._card.value = card_html(
+            card, thumbnail(image(card.node)), state.nodes.player(card.node)
+        )
         label = state.nodes.label(card.node)
         focus = list(dict.fromkeys([prediction.predicted, label]))
         names = short_names([state.nodes.classes[index] for index in focus])

@@ -131,7 +131,7 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
             bank, rows = among, others
     itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
     finder = network if change.k is None else _with_k(network, change.k)
-    pixels = nodes.student.pixels(nodes.image(node)[None])  # (1, p)
+    pixels = nodes.student.pixels(nodes.sample(node)[None])  # (1, p)
     graph = finder.find_graph(x, bank, itself if len(itself) else None, pixels)
     return Query(x, graph, bank, rows)
 

@@ -14,10 +14,10 @@ Floats = Sequence[float] | Tensor
 
 
 class Normalise(nn.Module):
-    """uint8 images to zero mean and unit variance per channel.
+    """Samples to zero mean and unit variance per channel.
 
     Args:
-        mean, std: of the channels in [0, 1] units, each of length C.
+        mean, std: of the channels, each of length C; those of uint8 samples in [0, 1] units.
     """
 
     def __init__(self, mean: Floats, std: Floats) -> None:
@@ -31,9 +31,14 @@ class Normalise(nn.Module):
         self.std: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 `(B, C, …)` to float32 `(B, C, …)`: images, or samples of one dimension."""
+        """Samples `(B, C, …)` to float32 of the same shape; uint8 count as shares of 255."""
         shape = (-1, *[1] * (images.ndim - 2))  # (C, 1, …)
-        return (images.float() / 255 - self.mean.view(shape)) / self.std.view(shape)
+        return (as_floats(images) - self.mean.view(shape)) / self.std.view(shape)
+
+
+def as_floats(samples: Tensor) -> Tensor:
+    """Samples as float32: uint8 in [0, 1], others as they are."""
+    return samples.float() / 255 if samples.dtype == torch.uint8 else samples.float()
 
 
 class Gate(nn.Module):

@@ -16,7 +16,7 @@ from cnn2gnn.config import StudentConfig
 from cnn2gnn.graph import GraphLearner, Heads
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
-from cnn2gnn.models.layers import Normalise
+from cnn2gnn.models.layers import Normalise, as_floats
 from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.registry import LEARNERS, STEMS
@@ -30,6 +30,7 @@ class Student(nn.Module):
         channels, size, classes: of the images; `mean`, `std`: of their channels in [0, 1] units.
         stem: one of your own, from normalised images `(B, C, S, S)` to features `(B, d)`; None:
             the one that `config` names. learner: likewise a graph learner.
+        modality, codec: what the samples are, and what decoding them needs: see `ImageSet`.
 
     Raises:
         ValueError: your stem does not give one vector an image.
@@ -46,9 +47,12 @@ class Student(nn.Module):
         std: list[float],
         stem: nn.Module | None = None,
         learner: GraphLearner | None = None,
+        modality: str = "image",
+        codec: str = "",
     ) -> None:
         super().__init__()
         self.config, self.own = config, _kinds(stem, learner)
+        self.modality, self.codec = modality, codec
         self.shape = {"channels": channels, "size": size, "classes": classes}
         self.normalise = Normalise(mean, std)
         self.stem = STEMS[config.stem](channels, size) if stem is None else stem
@@ -87,7 +91,7 @@ class Student(nn.Module):
         learner = self.network.learner
         if learner is None or learner.space == "features":
             return None
-        return images.flatten(1).float() / 255
+        return as_floats(images.flatten(1))
 
     def embed(self, images: Tensor) -> Tensor:
         """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
@@ -126,7 +130,10 @@ class Student(nn.Module):
         """All but the weights, as JSON takes it; `restore` builds the student from both."""
         mean, std = (getattr(self.normalise, name).flatten().tolist() for name in ("mean", "std"))
         config = asdict(self.config)
-        return {"config": config, **self.shape, "mean": mean, "std": std, "own": self.own}
+        samples = {"modality": self.modality, "codec": self.codec}
+        return {
+            "config": config, **self.shape, **samples, "mean": mean, "std": std, "own": self.own
+        }  # fmt: skip
 
     def save(self, path: str | Path) -> None:
         """Write weights and architecture to one safetensors file, atomically."""

@@ -54,6 +54,7 @@ def load_splits(config: DataConfig) -> Splits:
         download=config.download,
         image_size=config.image_size,
         label_column=config.label_column,
+        group_column=config.group_column,
         train_images=config.train_images,
         validation=config.validation,
         split_seed=config.split_seed,

@@ -1,0 +1,144 @@
+"""Feature vectors computed elsewhere (CLIP, wav2vec, sentence encoders): any data, in one command.
+
+`features:FILE.npz` holds the arrays `features` (N, d), `labels` (N,) and perhaps `split` (N,) and
+`classes`; `features:FILE.parquet` the columns `features` (lists of numbers), `label` and perhaps
+`split`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cnn2gnn.data.listing import absolute
+from cnn2gnn.data.modality import Modality
+from cnn2gnn.data.names import shown
+from cnn2gnn.data.pixels import DataError, Item
+from cnn2gnn.data.source import PART_NAMES, Request, Samples, Source
+from cnn2gnn.data.tables import table_source
+
+
+def features_source(asked: Request) -> Source:
+    """Find a file of features.
+
+    Raises:
+        DataError: there is no such file, or it is of another kind.
+    """
+    path = absolute(asked.place)
+    if path.suffix.lower() != ".npz":
+        return table_source(asked, "features", (".parquet",))
+    if not path.is_file():
+        raise DataError(f"there is no file {shown(path)}")
+    return Source(f"features:{shown(path.name)}", (path,), lambda: _read(path), modality="features")
+
+
+def decode(items: Sequence[Item], size: int | None, title: str) -> Tensor:
+    """Return vectors as float32 `(N, d, 1, 1)`.
+
+    Raises:
+        DataError: a vector is of another length, or holds NaN or infinity.
+    """
+    if size is not None:
+        raise DataError(f"image_size={size} is of no use for features: leave it out")
+    rows = []
+    for item in items:
+        row = np.asarray(item.content, dtype=np.float32)
+        if row.ndim != 1 or len(row) != len(np.asarray(items[0].content)) or not len(row):
+            raise DataError(f"{item.origin} has the shape {row.shape}, another than the first row")
+        if not np.isfinite(row).all():
+            raise DataError(f"{item.origin} holds NaN or infinity")
+        rows.append(row)
+    return torch.from_numpy(np.stack(rows))[:, :, None, None]
+
+
+def check(features: Tensor) -> None:
+    """Raise a `DataError` for what is no set of features."""
+    shape = tuple(features.shape)
+    if features.dtype != torch.float32 or len(shape) != 4 or shape[2:] != (1, 1):
+        raise DataError(f"features must be float32 (N, d, 1, 1), not {features.dtype} {shape}")
+
+
+def coerce(features: Any, channels: int, size: int, codec: str) -> Tensor:
+    """Return a user's vectors `(N, d)` or `(d,)` as the models take them.
+
+    Raises:
+        DataError: they have another number of dimensions, or hold NaN or infinity.
+    """
+    rows = torch.as_tensor(features, dtype=torch.float32).flatten(1 if np.ndim(features) > 1 else 0)
+    rows = rows if rows.ndim == 2 else rows[None]
+    if not len(rows) or rows.shape[1] != channels:
+        raise DataError(f"features of shape {tuple(np.shape(features))} must be (N, {channels})")
+    if not rows.isfinite().all():
+        raise DataError("features hold NaN or infinity")
+    return rows[:, :, None, None]
+
+
+def _same(features: Tensor, indices: Tensor, view: int, augmentation: str) -> Tensor:
+    """Features have no views: what they were computed from is not here."""
+    return features
+
+
+def _preview(features: Tensor) -> Image.Image:
+    """A vector as a square of grey cells, row by row."""
+    values = features.flatten().cpu()
+    side = int(np.ceil(len(values) ** 0.5))
+    low, high = values.aminmax()
+    grey = ((values - low) / (high - low).clamp(min=1e-12) * 255).byte()
+    cells = torch.zeros(side * side, dtype=torch.uint8)
+    cells[: len(grey)] = grey
+    picture = Image.fromarray(cells.view(side, side).numpy())
+    return picture.resize((64, 64), Image.Resampling.NEAREST)
+
+
+def _read(path: Path) -> Samples:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown(path)} cannot be read as npz: {error}") from error
+    missing = [name for name in ("features", "labels") if name not in held]
+    if missing:
+        raise DataError(
+            f"{shown(path)} has no array {missing[0]!r}; its arrays: {', '.join(held) or 'none'}"
+        )
+    features, labels = held["features"], held["labels"]
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise DataError(
+            f"{shown(path)}: features {features.shape} must be (N, d), labels {labels.shape} (N,)"
+        )
+    values, numbers = np.unique(labels, return_inverse=True)
+    classes = tuple(map(str, values))
+    if "classes" in held:
+        classes, numbers = tuple(map(str, held["classes"])), labels
+        if labels.dtype.kind not in "iu" or not np.isin(labels, range(len(classes))).all():
+            raise DataError(
+                f"{shown(path)}: labels must be 0 to {len(classes) - 1}, as classes are"
+            )
+    parts = [str(part).lower() for part in held.get("split", ["train"] * len(labels))]
+    unknown = sorted(set(parts) - set(PART_NAMES))
+    if unknown or len(parts) != len(labels):
+        raise DataError(
+            f"{shown(path)}: split must name for each row one of {', '.join(PART_NAMES)}"
+            + (f", not {unknown[0]!r}" if unknown else "")
+        )
+    items = [Item(row, f"row {at} of {shown(path)}") for at, row in enumerate(features)]
+    return Samples(items, numbers.tolist(), [PART_NAMES[part] for part in parts], classes)
+
+
+FEATURES = Modality(
+    decode,
+    check,
+    _same,
+    _preview,
+    coerce=coerce,
+    columns=("features", "embedding", "embeddings"),
+    augmentations=("none",),
+    stems=("features",),
+    teachers=("mlp",),
+)

@@ -1,0 +1,181 @@
+"""Samples from tables: parquet files of images, recordings, texts or features; texts as csv, json.
+
+Files are encoded bytes in a column, or Hugging Face's `{bytes, path}`.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from cnn2gnn.data.listing import absolute, files_below
+from cnn2gnn.data.names import LeftOut, shown
+from cnn2gnn.data.parquet_columns import (
+    check_labels,
+    class_names,
+    content_column,
+    modality_of,
+    numbered,
+)
+from cnn2gnn.data.parquet_parts import apart, parts_of, told
+from cnn2gnn.data.pixels import DataError, Item
+from cnn2gnn.data.source import Request, Samples, Source
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+
+
+def parquet_source(asked: Request) -> Source:
+    """Find parquet files; the columns of the first tell whether they hold images or what else."""
+    return table_source(asked, None, (".parquet",))
+
+
+def text_source(asked: Request) -> Source:
+    """Find tables of texts: csv, tsv, json lines or parquet."""
+    return table_source(asked, "text", TEXT_SUFFIXES)
+
+
+def table_source(asked: Request, modality: str | None, suffixes: Sequence[str]) -> Source:
+    """Find the files of a glob, a file, or all of these suffixes in a folder and in its folders.
+
+    - Samples: the column `image`, `img`, `audio`, `text`, …, as each modality says; else the only
+      column of bytes.
+    - Parts: the column `split` (train, val, test, …); a file without one belongs to the part that
+      its name or a folder of its path says (`cifar-test.parquet`, `split=test/0.parquet`), or to
+      train.
+    - Class names: the file metadata's `dataset` (JSON with `classes`), or Hugging Face's features,
+      or the sorted label values.
+
+    Args:
+        modality: of the samples; None: what the columns of the first file tell.
+
+    Raises:
+        DataError: no file matches. The files themselves are checked when they are read.
+    """
+    path, left_out = absolute(asked.place), LeftOut()
+    root, pattern = _literal(path)
+    if pattern:
+        names = glob.glob(pattern, root_dir=root, recursive=True)
+        files = [root / name for name in sorted(names) if (root / name).is_file()]
+    elif path.is_dir():
+        below = files_below(path, left_out)
+        files = [file for file in below if file.suffix.lower() in suffixes]
+    else:
+        root, files = path.parent, [path]
+    if not files:
+        kinds = " or ".join(suffix[1:] for suffix in suffixes)
+        raise DataError(f"no {kinds} file matches {shown(asked.place)!r} in {Path.cwd()}")
+    kind = modality or _modality(files[0])
+    return Source(
+        f"{asked.name}:{shown(path.name)}",
+        tuple(files),
+        lambda: _read(root, files, asked, kind),
+        (asked.label_column, asked.group_column or "", str(root)),
+        left_out.notes(),
+        kind,
+    )
+
+
+def _modality(file: Path) -> str:
+    """What a file holds; of one that cannot be read, reading will complain."""
+    try:
+        with file.open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as content:
+            return modality_of(content.schema_arrow)
+    except (pyarrow.ArrowException, OSError):
+        return "image"
+
+
+def _literal(path: Path) -> tuple[Path, str]:
+    """Divide a path into what exists by that very name, brackets and all, and the pattern below."""
+    root = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    return root, "" if root == path else str(path.relative_to(root))
+
+
+def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> Samples:
+    left_out, label_column = LeftOut(), asked.label_column
+    items: list[Item] = []
+    values: list[Any] = []
+    parts: list[str] = []
+    ways: dict[str, Path] = {}  # how parts were told, with a file each
+    names: dict[tuple[str, ...] | None, Path] = {}
+    groups: list[Any] = []
+    for file in files:
+        table = _table(file, asked, modality)
+        of_rows, way = parts_of(root, file, table)
+        ways[way] = file
+        names[class_names(table.schema, label_column)] = file
+        labels = table[label_column].to_pylist()
+        grouped = table[asked.group_column].to_pylist() if asked.group_column else None
+        for row, item in enumerate(_items(file, table, modality)):
+            if item is None:
+                left_out.add(f"rows without {modality}", f"row {row} of {file.name}")
+            else:
+                groups += [grouped[row]] if grouped is not None else []
+                items.append(item)
+                values.append(labels[row])
+                parts.append(of_rows[row])
+    if len(names) > 1:
+        first, second, *_ = names.values()
+        raise DataError(f"{shown(first)} and {shown(second)} name different classes")
+    numbers, classes = numbered(values, items, label_column, next(iter(names)))
+    how = told(parts, ways)
+    if asked.group_column:
+        parts, how = apart(groups, numbers, asked.group_column)
+    return Samples(items, numbers, parts, classes, notes=(how, *left_out.notes()))
+
+
+def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
+    kind = file.suffix.lower()[1:] or "parquet"
+    try:
+        # Opened here: pyarrow itself takes no path that is not UTF-8.
+        with file.open("rb") as opened:
+            if kind in ("csv", "tsv"):
+                comma = "\t" if kind == "tsv" else ","
+                signs = pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True)
+                return _checked(file, pyarrow.csv.read_csv(opened, parse_options=signs), asked)
+            if kind in ("json", "jsonl", "ndjson"):
+                return _checked(file, pyarrow.json.read_json(opened), asked)
+            with pyarrow.parquet.ParquetFile(opened) as content:
+                schema = content.schema_arrow
+                _check(file, schema, asked)
+                columns = {content_column(file, schema, modality), asked.label_column}
+                columns |= {"split", asked.group_column or ""} & set(schema.names)
+                return content.read(columns=sorted(columns))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{shown(file)} cannot be read as {kind}: {error}") from error
+
+
+def _checked(file: Path, table: pyarrow.Table, asked: Request) -> pyarrow.Table:
+    _check(file, table.schema, asked)
+    return table
+
+
+def _check(file: Path, schema: pyarrow.Schema, asked: Request) -> None:
+    check_labels(file, schema, asked.label_column)
+    if asked.group_column and asked.group_column not in schema.names:
+        raise DataError(
+            f"group_column={asked.group_column!r} is not in {shown(file)}; its columns: "
+            f"{', '.join(schema.names)}"
+        )
+
+
+def _items(file: Path, table: pyarrow.Table, modality: str) -> list[Item | None]:
+    """The samples of a table; None where a row has none."""
+    items: list[Item | None] = []
+    column = table[content_column(file, table.schema, modality)].to_pylist()
+    for row, value in enumerate(column):
+        if modality == "text" and value is not None:
+            value = str(value) if str(value).strip() else None
+        if isinstance(value, dict):
+            path = value.get("path")
+            # Without bytes, the path says where the image lies beside the parquet file.
+            value = value["bytes"] or (file.parent / path if path else None)
+        items.append(Item(value, f"row {row} of {shown(file)}") if value else None)
+    return items

@@ -248,6 +248,14 @@ def test_texts_are_distilled_explained_and_predicted(tmp_path: Path) -> None:
     assert found.groupby("label")["weight"].sum()["sea"] > 0.5
 
 
+@pytest.mark.parametrize(("name", "classes"), [("vowels", 3), ("docstrings", 4)])
+def test_examples_need_no_download(name: str, classes: int) -> None:
+    first, again = load_data(name), load_data(name)
+    assert torch.equal(first.test.images, again.test.images)
+    assert all(len(part.labels.unique()) == classes for part in first)
+    assert len({first.train.originals[at] for at in range(len(first.train))}) == len(first.train)
+
+
 # ---- features, groups, and what suits what
 
 

@@ -45,7 +45,7 @@ OWN: dict[str, set[str]] = {
     "04_report": {"runs", "reports_dir"},
     "05_without_retraining": {"late", "images_per_class", "noise", "seeds"},
     "06_compare": {"name", "values", "jobs", "reports_dir"},
-    "07_beyond_images": {"speech", "texts", "epochs", "teacher_epochs"},
+    "07_beyond_images": {"speech", "bands", "texts", "epochs", "teacher_epochs"},
 }
 
 

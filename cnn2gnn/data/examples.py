@@ -38,7 +38,7 @@ def vowels_source(asked: Request) -> Source:
 def _read_docstrings() -> Samples:
     items: list[Item] = []
     labels: list[int] = []
-    for label, (library, modules) in enumerate(LIBRARIES.items()):
+    for label, modules in enumerate(LIBRARIES.values()):
         found: dict[str, str] = {}  # text → name: many names share a text
         for module in map(importlib.import_module, modules):
             for name in sorted(vars(module)):

@@ -40,10 +40,10 @@ def load(
 
     Args:
         name: one of `registry.DATASETS`: digits, fashion-mnist, cifar10, cifar100, stl10,
-            mini-imagenet, vowels and docstrings (small examples of sound and text), folder:PATH (class folders, perhaps in train, val, test), audio:PATH
-            (likewise), parquet:GLOB (also a file or a folder; images, recordings, texts or
-            features), text:GLOB (csv, tsv, json lines, parquet), features:FILE (npz, parquet), or
-            what you have registered.
+            mini-imagenet; vowels and docstrings (small examples of sound and text); folder:PATH
+            (class folders, perhaps in train, val, test) and audio:PATH (likewise); parquet:GLOB
+            (also a file or a folder; images, recordings, texts or features), text:GLOB (csv, tsv,
+            json lines, parquet), features:FILE (npz, parquet); or what you have registered.
         data_dir: folder of torchvision's data sets and of mini-imagenet; none: `data`.
         download: fetch a torchvision data set that is missing.
         image_size: side in pixels. None keeps the size of the images, which must then be square

@@ -242,6 +242,7 @@ def test_texts_are_distilled_explained_and_predicted(tmp_path: Path) -> None:
     state = ExplorerState(run)
     html = card_html(state.card(), "data:,", state.nodes.player(state.card().node))
     assert "&lt;script&gt;" in html and "<script>" not in html and "العربية" in html
+    assert state.nodes.words(state.card().neighbours["node"][0]).startswith(("the wave", "a mount"))
     predictor = Predictor.load(run)
     assert predictor.predict("the harbour")[0] == "sea"
     found = predictor.neighbours("the harbour and a wave")

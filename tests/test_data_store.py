@@ -147,7 +147,7 @@ def test_another_pillow_decodes_anew(
     pictures: Path, decodings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(f"folder:{pictures}")
-    monkeypatch.setattr("PIL.__version__", "0.0")
+    monkeypatch.setattr("cnn2gnn.data.store.version", lambda library: "0.0")
     load(f"folder:{pictures}")
     assert decodings == [16, 16]
 

@@ -193,6 +193,7 @@ AUDIO = Modality(
     originals=originals,
     player=player,
     coerce=coerce,
+    libraries=("librosa", "soundfile"),
     columns=("audio",),
     augmentations=("none", "mask"),
     stems=PICTURE_STEMS,

@@ -156,6 +156,11 @@ class ImageSet:
         play = MODALITIES[self.modality].player
         return Markup() if self.originals is None or play is None else play(self.originals[index])
 
+    def words(self, index: int) -> str:
+        """Return sample `index` in a line of plain text; empty where it has none."""
+        say = MODALITIES[self.modality].words
+        return "" if self.originals is None or say is None else say(self.originals[index])
+
 
 class Splits(NamedTuple):
     """The three parts of a data set; they share no image."""

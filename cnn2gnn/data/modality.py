@@ -58,8 +58,10 @@ class Modality:
         originals: items and codec to what is kept of each to be shown, as bytes.
         picture: an original to a picture, where that shows more than `preview`.
         player: an original to HTML, to be put beside the picture; what it holds is escaped.
+        words: an original to a line of plain text, for where there is no room for more.
         coerce: raw samples of a user's, `(C, size)` of the model and the codec to samples.
         vectors: samples to vectors in which near copies are near.
+        libraries: those that decode: another version of one may decode otherwise.
         columns: names under which tables hold such samples.
         augmentations: what `augment` knows; the first but "none" is what "auto" means (images have
             a rule of their own).
@@ -76,8 +78,10 @@ class Modality:
     originals: Callable[[Sequence[Item], str], list[bytes]] | None = None
     picture: Callable[[bytes], Image.Image] | None = None
     player: Callable[[bytes], Markup] | None = None
+    words: Callable[[bytes], str] | None = None
     coerce: Callable[[Any, int, int, str], Tensor] | None = None
     vectors: Callable[[Tensor], Tensor] = pooled
+    libraries: tuple[str, ...] = ("pillow",)
     columns: tuple[str, ...] = ()
     augmentations: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()

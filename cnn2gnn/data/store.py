@@ -14,10 +14,10 @@ import os
 import re
 from collections.abc import Iterable
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-import PIL
 import torch
 from torch import Tensor
 
@@ -168,10 +168,18 @@ def _references(source: Source, samples: Samples) -> list[Path]:
 
 def _key(source: Source, image_size: int | None) -> str:
     """All that decides the result, and is known before the source is read, as one hash."""
-    decoder = [source.modality, MODALITIES[source.modality].decode_version, PIL.__version__]
+    modality = MODALITIES[source.modality]
+    decoder = [source.modality, modality.decode_version, *map(_version, modality.libraries)]
     options = [VERSION, *decoder, source.name, source.options, image_size]
     text = json.dumps(options) + _state(source.files)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # decoding will say so
+        return ""
 
 
 def _state(files: Iterable[Path]) -> str:

@@ -28,7 +28,7 @@ VOCABULARY, PADDING, UNKNOWN = 8192, 0, 1
 LENGTH = 64  # tokens, unless asked otherwise
 DROPPED = 8  # one token in so many is dropped in an augmented view
 LONGEST = 20_000  # signs of a text that are looked at: far more than L tokens hold
-_PICTURE, _LINE, _LINES, _SHOWN = 128, 20, 9, 2000  # pixels, signs, lines, signs
+_PICTURE, _LINE, _LINES, _SHOWN, _HINT = 128, 20, 9, 2000, 300  # pixels, signs, lines, signs
 
 
 def learn(items: Sequence[Item]) -> str:
@@ -93,6 +93,11 @@ def player(text: bytes) -> Markup:
     return Markup('<blockquote dir="auto">{}</blockquote>').format(shown)
 
 
+def words(text: bytes) -> str:
+    """Return the beginning of a text in one line."""
+    return textwrap.shorten(text.decode(), _HINT, placeholder=" …")
+
+
 def coerce(texts: Any, channels: int, size: int, codec: str) -> Tensor:
     """Return a user's texts as tokens: a str, or a list of them; tokens stay as they are."""
     if isinstance(texts, Tensor):
@@ -145,8 +150,10 @@ TEXT = Modality(
     originals=originals,
     picture=picture,
     player=player,
+    words=words,
     coerce=coerce,
     vectors=counts,
+    libraries=("tokenizers",),
     columns=("text", "sentence", "content"),
     augmentations=("none", "drop"),
     stems=("ngrams",),

@@ -139,6 +139,10 @@ class RunNodes:
         """What stands beside the picture, as HTML: a text, a sound; nothing for images."""
         return self._split(node).player(node.index)
 
+    def words(self, node: Node) -> str:
+        """The sample of a node in a line of plain text; nothing for images and sounds."""
+        return self._split(node).words(node.index)
+
     def _split(self, node: Node) -> ImageSet:
         return self.splits.test if node.part == TEST else self.splits.train
 

@@ -22,7 +22,7 @@ from ipywidgets import (
 
 from cnn2gnn.drawing.classnames import isolated, short_names, shortened
 from cnn2gnn.drawing.palette import AGAINST, CORRECT, FOR, WRONG
-from cnn2gnn.evaluation.nodes import Node
+from cnn2gnn.evaluation.nodes import Node, RunNodes
 from cnn2gnn.explore.clickable import NeighbourStrip
 from cnn2gnn.explore.markup import card_html, change_html, line_html, ranking_html
 from cnn2gnn.explore.pictures import figure_png, thumbnail
@@ -75,7 +75,7 @@ class NodePanel:
             items.append(
                 {
                     "image": thumbnail(image(edge["node"])),
-                    "title": f"{edge['node']}, {isolated(edge['label'])}",
+                    "title": _hint(state.nodes, edge["node"], edge["label"]),
                     "caption": f"{shortened(edge['label'], 14)} {right}",
                     "text": f"{edge['weight']:.3f}",
                     "frame": CORRECT if edge["same_class"] else WRONG,
@@ -92,6 +92,12 @@ class NodePanel:
         else:
             neighbour = self._state.edited().neighbours[action["position"]]
             self._switch(neighbour, action["on"])
+
+
+def _hint(nodes: RunNodes, node: Node, label: str) -> str:
+    """What is shown where the pointer rests on a neighbour."""
+    told = [f"{node}, {isolated(label)}", nodes.words(node)]
+    return "\n".join(filter(None, told))
 
 
 def _bars(

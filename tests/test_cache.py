@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from cnn2gnn.data import ImageSet, augment
 from cnn2gnn.distillation.cache import TeacherCache, view_of
@@ -43,6 +45,23 @@ def test_cached_and_fresh_logits_agree(folder: Path, index: int, view: int) -> N
     with torch.no_grad():
         fresh = teacher(pixels)
     torch.testing.assert_close(cache.logits(indices, view), fresh, rtol=1e-4, atol=1e-4)
+
+
+def test_of_two_runs_that_need_the_same_views_one_computes_them(tmp_path: Path) -> None:
+    class Counted(Teacher):
+        asked = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            Counted.asked += 1
+            return super().forward(images)
+
+    torch.manual_seed(0)
+    network = build_network("resnet20", 3, 16, 5)
+    teachers = [Counted(network, [0.5] * 3, [0.3] * 3, "resnet20").eval() for _ in range(2)]
+    caches = [TeacherCache(teacher, IMAGES, "crop-flip", 4, tmp_path) for teacher in teachers]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(TeacherCache.build, caches))
+    assert Counted.asked == 4  # a view each
 
 
 def test_online_teaching_gives_the_same_answers(folder: Path) -> None:

@@ -21,6 +21,7 @@ from cnn2gnn.data.text import PADDING, TEXT, UNKNOWN, counts
 from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.models.text import NgramStem, TextCNN
+from cnn2gnn.registry import MODALITIES, STEMS, TEACHERS
 
 RATE = 8000
 
@@ -353,6 +354,21 @@ def test_what_does_not_suit_is_refused_before_anything_is_made(
     with pytest.raises(ConfigError, match=message):
         distil(small_config(tmp_path, run="wrong", **asked | parameters))
     assert not list(tmp_path.rglob("config.json"))
+
+
+def test_every_stem_and_teacher_suits_some_kind_of_samples() -> None:
+    kinds = list(MODALITIES.values())
+    assert {name for kind in kinds for name in kind.stems} == set(STEMS)
+    assert {name for kind in kinds for name in kind.teachers} == set(TEACHERS)
+
+
+def test_a_label_that_only_the_test_part_has_is_named(tmp_path: Path) -> None:
+    table = texts()
+    table["split"] = "train"
+    table.loc[len(table)] = {"text": "a river", "label": "river", "split": "test"}
+    table.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="no training .* is of the class 'river'"):
+        load_data(f"text:{tmp_path}/t.parquet")
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

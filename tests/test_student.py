@@ -9,9 +9,9 @@ import torch
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.config import StudentConfig
+from cnn2gnn.data.modality import PICTURE_STEMS
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
-from cnn2gnn.registry import STEMS
 
 CLASSES = 5
 GENERATOR = torch.Generator().manual_seed(0)
@@ -26,7 +26,7 @@ def make(size: int = 8, **config: object) -> Student:
     return student.eval()
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("stem", PICTURE_STEMS)
 @pytest.mark.parametrize("scope", ["bank", "batch"])
 def test_every_stem_and_scope_classifies(stem: str, scope: str) -> None:
     student = make(stem=stem, scope=scope)

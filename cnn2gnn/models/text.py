@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from cnn2gnn.data.text import PADDING, VOCABULARY
 
+START = 0.1  # deviation of a token's vector as training begins
+
 
 def tokens_of(samples: Tensor) -> Tensor:
     """`(B, 1, L)` as int64 `(B, L)`."""
@@ -27,6 +29,9 @@ class TextCNN(nn.Module):
         if weights is not None:
             raise ValueError(f"teacher_weights={weights!r} is not to be had for text-cnn")
         self.embedding = nn.Embedding(VOCABULARY, width, padding_idx=PADDING)
+        # small: a token that training hardly met shall not say much
+        nn.init.normal_(self.embedding.weight, std=START)
+        nn.init.zeros_(self.embedding.weight[PADDING])
         self.convolutions = nn.ModuleList(
             nn.Conv1d(width, 100, words, padding=words - 1) for words in (3, 4, 5)
         )
@@ -55,7 +60,7 @@ class NgramStem(nn.Module):
         self.pairs = nn.Embedding(self.buckets, self.width)
         self.norm = nn.BatchNorm1d(self.feature_width)
         for table in (self.words, self.pairs):
-            nn.init.normal_(table.weight, std=0.1)
+            nn.init.normal_(table.weight, std=START)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Tokens `(B, 1, L)` to features `(B, d)`."""

@@ -227,10 +227,11 @@ class Predictor:
 
     def __repr__(self) -> str:
         shape, bank = self.student.shape, self.bank
+        sides = f"{shape['channels']}×{shape['size']}×{shape['size']}"
+        takes = f"images of {sides}" if self.student.modality == "image" else self.student.modality
         return (
-            f"Predictor({len(self.classes)} classes, images of {shape['channels']}×{shape['size']}"
-            f"×{shape['size']}, {'no bank' if bank is None else f'bank of {len(bank):,}'}, "
-            f"{self.device})"
+            f"Predictor({len(self.classes)} classes, {takes}, "
+            f"{'no bank' if bank is None else f'bank of {len(bank):,}'}, {self.device})"
         )
 
     def __getstate__(self) -> dict[str, Any]:

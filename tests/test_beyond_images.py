@@ -238,13 +238,15 @@ def test_texts_are_distilled_explained_and_predicted(tmp_path: Path) -> None:
     table.loc[:, "text"] += " <script>alert(1)</script> العربية"
     table.to_parquet(tmp_path / "t.parquet")
     asked = {"dataset": f"text:{tmp_path}/t.parquet", "stem": "ngrams", "teacher": "text-cnn"}
-    run = distil(small_config(tmp_path, run="words", **asked, epochs=6, teacher_epochs=6))
+    longer = {"epochs": 10, "teacher_epochs": 6, "batch_size": 16, "teacher_batch_size": 16}
+    run = distil(small_config(tmp_path, run="words", **asked, **longer))
     assert run.metrics()["student"]["accuracy"]["inductive"] > 0.9
     state = ExplorerState(run)
     html = card_html(state.card(), "data:,", state.nodes.player(state.card().node))
     assert "&lt;script&gt;" in html and "<script>" not in html and "العربية" in html
     assert state.nodes.words(state.card().neighbours["node"][0]).startswith(("the wave", "a mount"))
     predictor = Predictor.load(run)
+    assert repr(predictor) == "Predictor(2 classes, text, bank of 108, cpu)"
     assert predictor.predict("the harbour")[0] == "sea"
     found = predictor.neighbours("the harbour and a wave")
     assert found["weight"].sum() == pytest.approx(1, abs=1e-5) and "sea" in set(found["label"])

@@ -114,6 +114,7 @@ TEACHERS = Registry(
         "resnet152": "cnn2gnn.models.networks:resnet152",
         "text-cnn": "cnn2gnn.models.text:TextCNN",
         "mlp": "cnn2gnn.models.text:Perceptron",
+        "given": "cnn2gnn.models.given:untrainable",
     },
 )
 

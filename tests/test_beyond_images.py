@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from conftest import small_config
+from PIL import Image
 
 from cnn2gnn import Predictor, distil, load_data
 from cnn2gnn.config import ConfigError
@@ -287,6 +288,55 @@ def test_features_are_distilled_and_predicted(tmp_path: Path, suffix: str) -> No
     assert predictor.predict(np.array([[2.0] * 6, [0.0] * 6])).tolist() == ["yes", "no"]
     with pytest.raises(DataError, match=r"features of shape \(2, 5\) must be \(N, 6\)"):
         predictor.predict(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_a_teacher_elsewhere_teaches_by_its_logits(tmp_path: Path, suffix: str) -> None:
+    rows, labels = vectors()
+    logits = np.random.default_rng(1).normal(0, 0.5, (80, 2)) + 3 * np.eye(2)[labels]
+    logits[:4] = -logits[:4]  # it is not always right
+    previews = [f"row {at} <b>" for at in range(80)]
+    path = tmp_path / f"f.{suffix}"
+    if suffix == "npz":
+        np.savez(path, features=rows, labels=labels, logits=logits, preview=previews)
+    else:
+        held = {"features": list(rows), "label": labels, "logits": list(logits)}
+        pd.DataFrame(held | {"preview": previews}).to_parquet(path)
+    asked = {"dataset": f"features:{path}", "stem": "features", "teacher": "given"}
+    run = distil(small_config(tmp_path, run="given", **asked, epochs=2))
+    splits = load_data(f"features:{path}")  # from the cache of decoded samples
+    assert torch.equal(splits.test.logits, run.load_splits().test.logits)
+    right = (splits.test.logits.argmax(1) == splits.test.labels).float().mean().item()
+    assert run.metrics()["teacher"]["accuracy"] == pytest.approx(right)
+    for part in splits:  # each with its own: subsets keep them together
+        for at in range(len(part)):
+            row = int(part.words(at).split()[1])
+            assert np.allclose(part.images[at].flatten(), rows[row], atol=1e-6)
+            assert np.allclose(part.logits[at], logits[row], atol=1e-5)
+    state = ExplorerState(run)
+    assert "&lt;b&gt;" in card_html(state.card(), "data:,", state.nodes.player(state.card().node))
+
+
+def test_previews_may_be_pictures(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 5), "red").save(buffer, "PNG")
+    table = {"features": list(rows), "label": labels, "preview": [buffer.getvalue()] * 80}
+    pd.DataFrame(table).to_parquet(tmp_path / "f.parquet")
+    train = load_data(f"features:{tmp_path}/f.parquet").train
+    assert train.preview(0).size == (9, 5) and train.preview(0).getpixel((0, 0)) == (255, 0, 0)
+    assert train.words(0) == "" == train.player(0)
+
+
+def test_a_teacher_that_said_nothing_is_refused(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels)
+    asked = {"dataset": f"features:{tmp_path}/f.npz", "stem": "features", "teacher": "given"}
+    with pytest.raises(DataError, match="teacher='given' needs data with logits"):
+        distil(small_config(tmp_path, run="wrong", **asked))
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels, logits=np.zeros((80, 3)))
+    with pytest.raises(DataError, match="logits must be finite, and 2 for each of 80 rows"):
+        load_data(f"features:{tmp_path}/f.npz")
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,31 @@
 """Feature vectors computed elsewhere (CLIP, wav2vec, sentence encoders): any data, in one command.
 
-`features:FILE.npz` holds the arrays `features` (N, d), `labels` (N,) and perhaps `split` (N,) and
-`classes`; `features:FILE.parquet` the columns `features` (lists of numbers), `label` and perhaps
-`split`.
+`features:FILE.npz` holds the arrays `features` (N, d), `labels` (N,) and perhaps `split` (N,),
+`classes`, `logits` (N, classes) and `preview` (N,); `features:FILE.parquet` the columns `features`
+(lists of numbers), `label` and perhaps `split`, `logits` (lists) and `preview`. Previews are texts,
+or files of pictures as bytes. With logits, `teacher=given` teaches what they say.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
 from cnn2gnn.data.listing import absolute
 from cnn2gnn.data.modality import Modality
 from cnn2gnn.data.names import shown
-from cnn2gnn.data.pixels import DataError, Item
+from cnn2gnn.data.pixels import FORMATS, DataError, Item
 from cnn2gnn.data.source import PART_NAMES, Request, Samples, Source
-from cnn2gnn.data.tables import table_source
+from cnn2gnn.data.tables import as_bytes, table_source
+from cnn2gnn.data.text import picture, player, words
 
 
 def features_source(asked: Request) -> Source:
@@ -96,6 +100,30 @@ def _preview(features: Tensor) -> Image.Image:
     return picture.resize((64, 64), Image.Resampling.NEAREST)
 
 
+def _opened(preview: bytes) -> Image.Image | None:
+    """The picture that a preview is, if it is one."""
+    try:
+        return Image.open(io.BytesIO(preview), formats=FORMATS).convert("RGB")
+    except Exception:  # a text, or what Pillow stumbles over
+        return None
+
+
+def _picture(preview: bytes) -> Image.Image:
+    return _opened(preview) or picture(_text(preview))
+
+
+def _player(preview: bytes) -> Markup:
+    return Markup() if not preview or _opened(preview) else player(_text(preview))
+
+
+def _words(preview: bytes) -> str:
+    return "" if not preview or _opened(preview) else words(_text(preview))
+
+
+def _text(preview: bytes) -> bytes:
+    return preview.decode("utf-8", "replace").encode()
+
+
 def _read(path: Path) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -128,7 +156,14 @@ def _read(path: Path) -> Samples:
             + (f", not {unknown[0]!r}" if unknown else "")
         )
     items = [Item(row, f"row {at} of {shown(path)}") for at, row in enumerate(features)]
-    return Samples(items, numbers.tolist(), [PART_NAMES[part] for part in parts], classes)
+    return Samples(
+        items,
+        numbers.tolist(),
+        [PART_NAMES[part] for part in parts],
+        classes,
+        logits=held.get("logits"),
+        originals=as_bytes(held["preview"].tolist()) if "preview" in held else None,
+    )
 
 
 FEATURES = Modality(
@@ -136,9 +171,12 @@ FEATURES = Modality(
     check,
     _same,
     _preview,
+    picture=_picture,
+    player=_player,
+    words=_words,
     coerce=coerce,
     columns=("features", "embedding", "embeddings"),
     augmentations=("none",),
     stems=("features",),
-    teachers=("mlp",),
+    teachers=("mlp", "given"),
 )

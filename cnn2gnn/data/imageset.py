@@ -37,6 +37,7 @@ class ImageSet:
         notes: what was decided or left out when the data were loaded, for the user to read.
         codec: what decoding had to learn from the training samples, as text; empty for images.
         originals: what the samples were, where `images` no longer tell (sound, text).
+        logits: float32 `(N, len(classes))`, what a teacher elsewhere said of them, if it did.
 
     Raises:
         DataError: a shape, type or label that is not as above.
@@ -50,6 +51,7 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     codec: str = ""
     originals: Originals | None = None
+    logits: Tensor | None = None
 
     def __post_init__(self) -> None:
         MODALITIES[self.modality].check(self.images)
@@ -96,8 +98,13 @@ class ImageSet:
             )
         rows = rows.long()
         originals = None if self.originals is None else self.originals.subset(rows)
+        logits = None if self.logits is None else self.logits[rows]
         return replace(
-            self, images=self.images[rows], labels=self.labels[rows], originals=originals
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            originals=originals,
+            logits=logits,
         )
 
     def to(self, device: torch.device | str) -> ImageSet:

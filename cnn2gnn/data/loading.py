@@ -90,6 +90,7 @@ def load(
         notes,
         found.codec,
         found.originals,
+        found.logits,
     )
     return Splits(*(whole.subset(rows[part]) for part in PARTS))
 

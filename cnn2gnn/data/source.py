@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from cnn2gnn.data.pixels import Item
 
 PARTS = ("train", "validation", "test")
@@ -54,6 +56,8 @@ class Samples(NamedTuple):
         classes: the names of the classes.
         test_share: what is cut off as test where the source has no test part of its own.
         notes: what reading them decided or left out; a user is told.
+        logits: what a teacher elsewhere said of each, a row a sample; None: there is none.
+        originals: what samples look or sound like, where their items do not tell.
     """
 
     items: Sequence[Item]
@@ -62,6 +66,8 @@ class Samples(NamedTuple):
     classes: tuple[str, ...]
     test_share: float = TEST_SHARE
     notes: tuple[str, ...] = ()
+    logits: Sequence[Sequence[float]] | np.ndarray | None = None
+    originals: Sequence[bytes] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 class Decoded(NamedTuple):
     """A whole data set before it is cut: images `(N, C, S, S)`, labels `(N,)`, parts `(N,)`.
 
-    `notes` are those of `Samples`, and what was done to the names of the classes; `codec` and
-    `originals` are as of `ImageSet`.
+    `notes` are those of `Samples`, and what was done to the names of the classes; `codec`,
+    `originals` and `logits` are as of `ImageSet`.
     """
 
     images: Tensor
@@ -51,6 +52,7 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]
     codec: str = ""
     originals: Originals | None = None
+    logits: Tensor | None = None
 
 
 def cache_folder() -> Path:
@@ -111,11 +113,35 @@ def _decode(source: Source, samples: Samples, image_size: int | None) -> Decoded
         codec = modality.learn([samples.items[row] for row in train.tolist()])
         decode = partial(decode, codec=codec)
     images = decode(samples.items, image_size, source.name)
-    originals = None
-    if modality.originals is not None:
-        originals = Originals.of(modality.originals(samples.items, codec))
-    told = (*samples.notes, *notes)
-    return Decoded(images, labels, parts, classes, samples.test_share, told, codec, originals)
+    kept = samples.originals
+    if kept is None and modality.originals is not None:
+        kept = modality.originals(samples.items, codec)
+    return Decoded(
+        images,
+        labels,
+        parts,
+        classes,
+        samples.test_share,
+        (*samples.notes, *notes),
+        codec,
+        None if kept is None else Originals.of(kept),
+        _logits(samples, len(classes), source.name),
+    )
+
+
+def _logits(samples: Samples, classes: int, source: str) -> Tensor | None:
+    """What came with the samples as a teacher's answers, `(N, classes)`."""
+    if samples.logits is None:
+        return None
+    try:
+        logits = torch.as_tensor(np.asarray(samples.logits, dtype=np.float32))
+    except ValueError:  # rows of several lengths
+        logits = torch.empty(0)
+    if logits.shape != (len(samples.items), classes) or not logits.isfinite().all():
+        raise DataError(
+            f"{source}: logits must be finite, and {classes} for each of {len(samples.items)} rows"
+        )
+    return logits
 
 
 def _save(path: Path, made: Decoded, references: list[Path], state: str) -> None:
@@ -130,6 +156,8 @@ def _save(path: Path, made: Decoded, references: list[Path], state: str) -> None
     tensors = {"images": made.images, "labels": made.labels, "parts": made.parts}
     if made.originals is not None:
         tensors |= {"originals": made.originals.content, "ends": made.originals.ends}
+    if made.logits is not None:
+        tensors["logits"] = made.logits
     save_tensors(
         path, tensors, facts | {"checksum": checksum(list(tensors.values()), json.dumps(facts))}
     )
@@ -142,7 +170,7 @@ def _load(path: Path) -> Decoded | None:
     tensors, facts = load_tensors(path)
     try:
         images, labels, parts = (tensors[name] for name in _TENSORS)
-        kept = [tensors[name] for name in (*_TENSORS, *_ORIGINALS) if name in tensors]
+        kept = [tensors[name] for name in (*_TENSORS, *_ORIGINALS, "logits") if name in tensors]
         whole = facts.pop("checksum") == checksum(kept, json.dumps(facts))
         if not whole:
             raise BrokenFileError(f"{path} does not have the checksum it was written with")
@@ -154,7 +182,8 @@ def _load(path: Path) -> Decoded | None:
             content, ends = (tensors[name] for name in _ORIGINALS)
             originals = Originals(content, ends, torch.arange(len(ends)))
         share, codec = facts["test_share"], facts["codec"]
-        return Decoded(images, labels, parts, classes, share, notes, codec, originals)
+        logits = tensors.get("logits")
+        return Decoded(images, labels, parts, classes, share, notes, codec, originals, logits)
     except (AttributeError, KeyError, TypeError) as error:
         raise BrokenFileError(f"{path} is of another kind") from error
 

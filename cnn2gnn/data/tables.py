@@ -29,6 +29,7 @@ from cnn2gnn.data.parquet_parts import apart, parts_of, told
 from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.data.source import Request, Samples, Source
 
+BESIDE = ("logits", "preview")  # of features: what a teacher said, and what they look like
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
@@ -106,6 +107,7 @@ def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> S
     ways: dict[str, Path] = {}  # how parts were told, with a file each
     names: dict[tuple[str, ...] | None, Path] = {}
     groups: list[Any] = []
+    beside: dict[str, list[Any]] = {name: [] for name in BESIDE}
     for file in files:
         table = _table(file, asked, modality)
         of_rows, way = parts_of(root, file, table)
@@ -118,6 +120,8 @@ def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> S
                 left_out.add(f"rows without {modality}", f"row {row} of {file.name}")
             else:
                 groups += [grouped[row]] if grouped is not None else []
+                for name, held in beside.items():
+                    held += [table[name][row].as_py()] if name in table.column_names else []
                 items.append(item)
                 values.append(labels[row])
                 parts.append(of_rows[row])
@@ -128,7 +132,23 @@ def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> S
     how = told(parts, ways)
     if asked.group_column:
         parts, how = apart(groups, numbers, asked.group_column)
-    return Samples(items, numbers, parts, classes, notes=(how, *left_out.notes()))
+    logits, previews = beside.values()
+    if modality != "features":
+        logits = previews = []
+    return Samples(
+        items,
+        numbers,
+        parts,
+        classes,
+        notes=(how, *left_out.notes()),
+        logits=logits or None,
+        originals=as_bytes(previews) if len(previews) == len(items) else None,
+    )
+
+
+def as_bytes(previews: Sequence[Any]) -> list[bytes]:
+    """Return previews, texts or files of pictures, as bytes; nothing where there is none."""
+    return [one if isinstance(one, bytes) else str(one or "").encode() for one in previews]
 
 
 def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
@@ -146,7 +166,9 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
                 schema = content.schema_arrow
                 _check(file, schema, asked)
                 columns = {content_column(file, schema, modality), asked.label_column}
-                columns |= {"split", asked.group_column or ""} & set(schema.names)
+                wanted = {"split", asked.group_column or ""}
+                wanted |= set(BESIDE if modality == "features" else ())
+                columns |= wanted & set(schema.names)
                 return content.read(columns=sorted(columns))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shown(file)} cannot be read as {kind}: {error}") from error

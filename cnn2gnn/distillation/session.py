@@ -20,6 +20,7 @@ from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.given import NAME, given_teacher
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.registry import DATASETS
@@ -57,6 +58,8 @@ class Session:
         """
         own = own or Own()
         splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
+        if own.teacher is None and config.teacher.teacher == NAME:
+            own = replace(own, teacher=given_teacher(splits))
         own.try_on(splits)
         check_modality(config, own, splits)
         check_sizes(config, own, splits)

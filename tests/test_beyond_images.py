@@ -142,6 +142,8 @@ def test_recordings_are_distilled_explained_and_predicted(recordings: Path, tmp_
         predictor.predict_proba(files),
         predictor.predict_proba(coerce(files, 1, 16, splits.train.codec)),
     )
+    with pytest.raises(DataError, match=r"recordings\[0\] must be a path .*, not ndarray"):
+        predictor.predict([np.zeros(2400)])
     with pytest.raises(DataError, match="recordings is empty"):
         predictor.predict([])
 
@@ -344,6 +346,11 @@ def test_a_teacher_that_said_nothing_is_refused(tmp_path: Path) -> None:
     [
         ({"features": np.zeros((4, 2))}, "has no array 'labels'; its arrays: features"),
         ({"features": np.zeros(4), "labels": np.zeros(4)}, r"features \(4,\) must be \(N, d\)"),
+        ({"features": np.full((4, 2), "x"), "labels": [0, 1, 0, 1]}, "row 0 of .* no numbers"),
+        (
+            {"features": np.zeros((4, 2)), "labels": [0, 1, 0, 1], "preview": ["a"]},
+            "1 previews for 4 rows",
+        ),
         ({"features": np.full((4, 2), np.nan), "labels": [0, 1, 0, 1]}, "row 0 of .* holds NaN"),
         (
             {"features": np.zeros((4, 2)), "labels": [0, 1, 0, 1], "split": ["train"] * 3 + ["x"]},
@@ -358,6 +365,13 @@ def test_a_teacher_that_said_nothing_is_refused(tmp_path: Path) -> None:
 def test_features_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict, message: str) -> None:
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(DataError, match=message):
+        load_data(f"features:{tmp_path}/f.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
+def test_a_damaged_file_of_features_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "f.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"f\.npz cannot be read as npz"):
         load_data(f"features:{tmp_path}/f.npz")
 
 

@@ -126,6 +126,9 @@ def coerce(recordings: Any, channels: int, size: int, codec: str) -> Tensor:
     """Return a user's recordings as spectrograms: paths, bytes of files, or a list of them.
 
     Spectrograms `(N, 1, S, S)` of uint8, as this module makes them, stay as they are.
+
+    Raises:
+        DataError: there is none, one is something else, broken or empty.
     """
     if isinstance(recordings, (np.ndarray, Tensor)):
         pictures = torch.as_tensor(recordings)
@@ -135,6 +138,11 @@ def coerce(recordings: Any, channels: int, size: int, codec: str) -> Tensor:
         recordings = [recordings]
     if not recordings:
         raise DataError("recordings is empty: give at least one")
+    for at, one in enumerate(recordings):
+        if not isinstance(one, (str, Path, bytes)):
+            raise DataError(
+                f"recordings[{at}] must be a path or the bytes of a file, not {type(one).__name__}"
+            )
     items = [
         Item(Path(one) if isinstance(one, str) else one, f"recordings[{at}]")
         for at, one in enumerate(recordings)

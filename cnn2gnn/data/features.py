@@ -9,6 +9,7 @@ or files of pictures as bytes. With logits, `teacher=given` teaches what they sa
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,13 @@ def decode(items: Sequence[Item], size: int | None, title: str) -> Tensor:
     """
     if size is not None:
         raise DataError(f"image_size={size} is of no use for features: leave it out")
-    rows = []
+    rows: list[np.ndarray] = []
     for item in items:
-        row = np.asarray(item.content, dtype=np.float32)
-        if row.ndim != 1 or len(row) != len(np.asarray(items[0].content)) or not len(row):
+        try:
+            row = np.asarray(item.content, dtype=np.float32)  # (d,)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{item.origin} holds no numbers: {error}") from None
+        if row.ndim != 1 or not len(row) or (rows and row.shape != rows[0].shape):
             raise DataError(f"{item.origin} has the shape {row.shape}, another than the first row")
         if not np.isfinite(row).all():
             raise DataError(f"{item.origin} holds NaN or infinity")
@@ -72,12 +76,16 @@ def coerce(features: Any, channels: int, size: int, codec: str) -> Tensor:
     """Return a user's vectors `(N, d)` or `(d,)` as the models take them.
 
     Raises:
-        DataError: they have another number of dimensions, or hold NaN or infinity.
+        DataError: they are no numbers, have another number of dimensions, or hold NaN or infinity.
     """
-    rows = torch.as_tensor(features, dtype=torch.float32).flatten(1 if np.ndim(features) > 1 else 0)
-    rows = rows if rows.ndim == 2 else rows[None]
+    try:
+        rows = torch.as_tensor(features, dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"features must be numbers (N, {channels}): {error}") from None
+    shape = tuple(rows.shape)
+    rows = rows.flatten(1) if rows.ndim > 1 else rows[None]  # (N, d)
     if not len(rows) or rows.shape[1] != channels:
-        raise DataError(f"features of shape {tuple(np.shape(features))} must be (N, {channels})")
+        raise DataError(f"features of shape {shape} must be (N, {channels})")
     if not rows.isfinite().all():
         raise DataError("features hold NaN or infinity")
     return rows[:, :, None, None]
@@ -126,9 +134,10 @@ def _text(preview: bytes) -> bytes:
 
 def _read(path: Path) -> Samples:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves a damaged archive open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{shown(path)} cannot be read as npz: {error}") from error
     missing = [name for name in ("features", "labels") if name not in held]
     if missing:

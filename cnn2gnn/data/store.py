@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -124,9 +124,15 @@ def _decode(source: Source, samples: Samples, image_size: int | None) -> Decoded
         samples.test_share,
         (*samples.notes, *notes),
         codec,
-        None if kept is None else Originals.of(kept),
+        _originals(kept, samples, source.name),
         _logits(samples, len(classes), source.name),
     )
+
+
+def _originals(kept: Sequence[bytes] | None, samples: Samples, source: str) -> Originals | None:
+    if kept is not None and len(kept) != len(samples.items):
+        raise DataError(f"{source}: {len(kept)} previews for {len(samples.items)} rows")
+    return None if kept is None else Originals.of(kept)
 
 
 def _logits(samples: Samples, classes: int, source: str) -> Tensor | None:

@@ -142,7 +142,7 @@ def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> S
         classes,
         notes=(how, *left_out.notes()),
         logits=logits or None,
-        originals=as_bytes(previews) if len(previews) == len(items) else None,
+        originals=as_bytes(previews) if previews else None,
     )
 
 

@@ -185,6 +185,7 @@ FEATURES = Modality(
     words=_words,
     coerce=coerce,
     columns=("features", "embedding", "embeddings"),
+    holds="numbers",
     augmentations=("none",),
     stems=("features",),
     teachers=("mlp", "given"),

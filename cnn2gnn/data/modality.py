@@ -63,6 +63,7 @@ class Modality:
         vectors: samples to vectors in which near copies are near.
         libraries: those that decode: another version of one may decode otherwise.
         columns: names under which tables hold such samples.
+        holds: what stands in such a column: "bytes" of files, "text" or "numbers".
         augmentations: what `augment` knows; the first but "none" is what "auto" means (images have
             a rule of their own).
         stems, teachers: the names of those that suit it; none: whatever is asked for.
@@ -83,6 +84,7 @@ class Modality:
     vectors: Callable[[Tensor], Tensor] = pooled
     libraries: tuple[str, ...] = ("pillow",)
     columns: tuple[str, ...] = ()
+    holds: str = "bytes"
     augmentations: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()

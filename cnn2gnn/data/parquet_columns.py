@@ -31,12 +31,11 @@ def content_column(file: Path, schema: pyarrow.Schema, modality: str) -> str:
     Raises:
         DataError: there is none, or one of several.
     """
-    found, known = _fitting(schema, modality), MODALITIES[modality].columns
-    named = [name for name in known if name in found]
+    found, kind = _fitting(schema, modality), MODALITIES[modality]
+    named = [name for name in kind.columns if name in found]
     if not named and len(found) != 1:
-        of = _CONTENT.get(modality, ("bytes", ()))[0]
         raise DataError(
-            f"{shown(file)} has no column `{known[0] if known else modality}` of {of}; "
+            f"{shown(file)} has no column `{[*kind.columns, modality][0]}` of {kind.holds}; "
             f"its columns: {', '.join(schema.names)}"
         )
     return (named or found)[0]
@@ -44,8 +43,8 @@ def content_column(file: Path, schema: pyarrow.Schema, modality: str) -> str:
 
 def _fitting(schema: pyarrow.Schema, modality: str) -> list[str]:
     """The columns whose type may hold such samples."""
-    _, tests = _CONTENT.get(modality, ("bytes", ()))
-    if not tests:
+    tests = _TYPES.get(MODALITIES[modality].holds)
+    if tests is None:
         return [field.name for field in schema if _holds_bytes(field.type)]
     kinds = [(field.name, _plain(field.type)) for field in schema if field.name != "split"]
     return [name for name, kind in kinds if any(test(kind) for test in tests)]
@@ -113,10 +112,10 @@ def numbered(
 
 
 _IS = pyarrow.types
-# What holds samples that are no bytes, in words, and the types of its columns.
-_CONTENT: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "text": ("text", (_IS.is_string, _IS.is_large_string, _IS.is_string_view)),
-    "features": ("numbers", (_IS.is_list, _IS.is_large_list, _IS.is_fixed_size_list)),
+# The types of columns of samples that are no bytes, by what they hold.
+_TYPES: dict[str, tuple[Any, ...]] = {
+    "text": (_IS.is_string, _IS.is_large_string, _IS.is_string_view),
+    "numbers": (_IS.is_list, _IS.is_large_list, _IS.is_fixed_size_list),
 }
 
 

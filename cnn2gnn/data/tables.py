@@ -28,8 +28,9 @@ from cnn2gnn.data.parquet_columns import (
 from cnn2gnn.data.parquet_parts import apart, parts_of, told
 from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.data.source import Request, Samples, Source
+from cnn2gnn.registry import MODALITIES
 
-BESIDE = ("logits", "preview")  # of features: what a teacher said, and what they look like
+BESIDE = ("logits", "preview")  # of numbers: what a teacher said, and what they look like
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
@@ -133,7 +134,7 @@ def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> S
     if asked.group_column:
         parts, how = apart(groups, numbers, asked.group_column)
     logits, previews = beside.values()
-    if modality != "features":
+    if MODALITIES[modality].holds != "numbers":
         logits = previews = []
     return Samples(
         items,
@@ -167,7 +168,7 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
                 _check(file, schema, asked)
                 columns = {content_column(file, schema, modality), asked.label_column}
                 wanted = {"split", asked.group_column or ""}
-                wanted |= set(BESIDE if modality == "features" else ())
+                wanted |= set(BESIDE if MODALITIES[modality].holds == "numbers" else ())
                 columns |= wanted & set(schema.names)
                 return content.read(columns=sorted(columns))
     except (pyarrow.ArrowException, OSError) as error:
@@ -193,7 +194,7 @@ def _items(file: Path, table: pyarrow.Table, modality: str) -> list[Item | None]
     items: list[Item | None] = []
     column = table[content_column(file, table.schema, modality)].to_pylist()
     for row, value in enumerate(column):
-        if modality == "text" and value is not None:
+        if MODALITIES[modality].holds == "text" and value is not None:
             value = str(value) if str(value).strip() else None
         if isinstance(value, dict):
             path = value.get("path")

@@ -155,6 +155,7 @@ TEXT = Modality(
     vectors=counts,
     libraries=("tokenizers",),
     columns=("text", "sentence", "content"),
+    holds="text",
     augmentations=("none", "drop"),
     stems=("ngrams",),
     teachers=("text-cnn",),

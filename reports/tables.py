@@ -4,7 +4,9 @@
     python reports/tables.py --keep NAME …   # first takes over what `cnn2gnn compare NAME` found
 
 Each folder `reports/results/NAME/` holds the grid that made it (`comparison.toml`), the tidy
-`results.parquet` and `gains.csv`; `about.toml` says in words what was measured, and on what.
+`results.parquet` and `gains.csv`; `about.toml` says in words what was measured, and on what, and
+`only = "teacher"` where a large network stands alone, as a competitor. A graph is in the table with
+three seeds at least; what has fewer is in the research log alone.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ REPORTS = Path(__file__).parent
 README = REPORTS.parent / "README.md"
 MARKS = ("<!-- measured: made by reports/tables.py -->", "<!-- end of measured -->")
 KEPT = ("comparison.toml", "results.parquet", "tables/gains.csv")
+SEEDS = 3  # at least
+MODELS = {"teacher": "no_graph", "twin": "no_graph", "student": "inductive"}  # and protocols
 HEAD = [
     "| data | seeds | teacher | twin | with its graph, `inductive` | gain [95 %] |",
     "|---|---|---|---|---|---|",
@@ -58,21 +62,25 @@ def table() -> str:
 def _rows(folder: Path) -> list[str]:
     about = tomlkit.parse((folder / "about.toml").read_text(encoding="utf-8"))
     tidy = pd.read_parquet(folder / "results.parquet")
+    if about.get("only") == "teacher":
+        return [_row(tidy, about["data"], ["teacher"])]
+    if tidy["seed"].nunique() < SEEDS:
+        return []
     gains = pd.read_csv(folder / "gains.csv", keep_default_na=False)
     rows = []
     for _, gain in gains.iterrows():
         here = tidy[tidy["configuration"] == gain["configuration"]]
         of = ", ".join(filter(None, [about["data"], gain["configuration"]]))
-        found = [
-            _accuracy(here, model, protocol)
-            for model, protocol in (
-                ("teacher", "no_graph"), ("twin", "no_graph"), ("student", "inductive")
-            )
-        ]  # fmt: skip
-        seeds = ", ".join(str(seed) for seed in sorted(here["seed"].unique()))
         points = f"{gain['points']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"
-        rows.append("| " + " | ".join([of, seeds, *found, points]) + " |")
+        rows.append(_row(here, of, list(MODELS), points))
     return rows
+
+
+def _row(tidy: pd.DataFrame, of: str, models: list[str], points: str = "") -> str:
+    """One row: accuracies of these models, and the gain; empty where there is none."""
+    found = [_accuracy(tidy, m, MODELS[m]) if m in models else "" for m in MODELS]
+    seeds = ", ".join(str(seed) for seed in sorted(tidy["seed"].unique()))
+    return "| " + " | ".join([of, seeds, *found, points]) + " |"
 
 
 def _accuracy(tidy: pd.DataFrame, model: str, protocol: str) -> str:

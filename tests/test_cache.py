@@ -77,6 +77,19 @@ def test_online_teaching_gives_the_same_answers(folder: Path) -> None:
     torch.testing.assert_close(given_pixels, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_teacher_answers_in_the_precision_of_the_run(tmp_path: Path) -> None:
+    teacher, indices = make(), torch.arange(30)
+    exact = TeacherCache(teacher, IMAGES, "crop", 1, tmp_path).build()
+    mixed = TeacherCache(teacher, IMAGES, "crop", 1, tmp_path, "bf16-mixed").build()
+    online = TeacherCache(teacher, IMAGES, "crop", 0, tmp_path, "bf16-mixed")
+    assert mixed.folder != exact.folder
+    said = mixed.logits(indices, 1)
+    assert said.dtype == torch.float32 and said.bfloat16().float().equal(said)
+    assert not said.equal(exact.logits(indices, 1))
+    torch.testing.assert_close(said, exact.logits(indices, 1), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(online.logits(indices, 1), said, rtol=0.05, atol=0.05)
+
+
 def test_another_teacher_data_or_recipe_has_a_cache_of_its_own(folder: Path) -> None:
     teacher, changed = make(), make()
     with torch.no_grad():

@@ -20,6 +20,10 @@ from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
 
 
+# autocast of a run's precision; the teacher answers as precisely as the student learns
+MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
 class TeacherCache:
     """Logits of `views` augmented views of `images`; view 0 is the clean image.
 
@@ -29,6 +33,7 @@ class TeacherCache:
         augmentation: of the views, as `ImageSet.view` takes it.
         views: augmented views (1 … views) to hold. 0: the teacher is asked in every step.
         folder: where views are kept, a file each, so that an interrupted build goes on.
+        precision: in which the teacher answers, as `runtime.precision` is resolved.
     """
 
     def __init__(
@@ -38,10 +43,13 @@ class TeacherCache:
         augmentation: str,
         views: int,
         folder: Path,
+        precision: str = "32-true",
     ) -> None:
         self.teacher, self.images, self.augmentation = teacher, images, augmentation
-        self.views = views
+        self.views, self.precision = views, precision
         key = f"{teacher.fingerprint()} {images.fingerprint} {augmentation} {images.view_version}"
+        if precision in MIXED:
+            key += f" {precision}"
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._loaded: dict[int, dict[str, Tensor]] = {}
 
@@ -64,7 +72,7 @@ class TeacherCache:
             if images is None:
                 images = self.images.view(indices, view, self.augmentation).to(indices.device)
             with torch.no_grad():
-                return self.teacher(images).float()
+                return self._answers(images)
         return self._view(view)["logits"][indices.cpu()].to(indices.device)
 
     def _view(self, view: int) -> dict[str, Tensor]:
@@ -86,8 +94,14 @@ class TeacherCache:
         rows = []
         for indices in torch.arange(len(self.images)).split(500):
             pixels = self.images.view(indices, view, self.augmentation)
-            rows.append(self.teacher(pixels.to(device)).float().cpu())
+            rows.append(self._answers(pixels.to(device)).cpu())
         save_tensors(self._path(view), {"logits": torch.cat(rows)}, {"view": view})
+
+    def _answers(self, pixels: Tensor) -> Tensor:
+        """Logits of the teacher for uint8 pixels `(B, C, S, S)`, float32 `(B, classes)`."""
+        dtype = MIXED.get(self.precision)
+        with torch.autocast(pixels.device.type, dtype, enabled=dtype is not None):
+            return self.teacher(pixels).float()
 
     def _path(self, view: int) -> Path:
         return self.folder / f"view-{view:03d}.safetensors"

@@ -69,18 +69,21 @@ class Session:
         if fabric.is_global_zero:
             run.lock()
             _tell_augmentation(config.data.augmentation, splits.train)
+        precision = run.manifest["hardware"]["precision"]
         if own.teacher is None:
             teacher = obtain_teacher(config, splits, fabric)
             folder = teacher_folder(config, splits)
         else:
             teacher = place(own.teacher, fabric.device).eval()
-            kind = f"own-{teacher.fingerprint()}-{run.manifest['hardware']['precision']}"
+            kind = f"own-{teacher.fingerprint()}-{precision}"
             folder = Path(config.runtime.runs_dir, "teachers", kind)
         if fabric.is_global_zero:
             run.bind_teacher(teacher.fingerprint())
         views = config.training.views
         augmentation = splits.train.augmentation_for(config.data.augmentation)
-        cache = TeacherCache(teacher, splits.train, augmentation, views, folder / "cache")
+        cache = TeacherCache(
+            teacher, splits.train, augmentation, views, folder / "cache", precision
+        )
         with fabric.rank_zero_first():
             cache.build()
         return cls(run, fabric, splits, teacher, cache)

@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # papermill's stamps are outputs too; nbstripout leaves them in unless they are named.
 STRIP_KEYS := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
+BENCHMARKS := bank_search decoding distillation explorer graph_learner inference
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lab bench clean
 
@@ -27,8 +29,10 @@ test: $(VENV)/.installed-test ## install, lint, check types, run every notebook 
 lab: $(VENV)/.installed ## open the notebooks in JupyterLab
 	$(BIN)/cnn2gnn lab notebooks
 
-bench: $(VENV)/.installed ## measure speed and memory against the plain ways of doing it
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(VENV)/.installed ## measure speed and memory beside peers, write benchmarks/README.md
+	$(BIN)/python -m pip install -q -e ".[bench]"
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python benchmarks/page.py
 
 clean: ## remove .venv and caches; runs/ and reports/ stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

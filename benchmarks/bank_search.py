@@ -1,8 +1,6 @@
 """Time of the neighbour search in a bank whose keys hold their preparation, against other ways.
 
-45,000 keys of width 128, k = 21, single queries and 500 at once, float32. The ways take turns, so
-that other load on the machine meets all alike; a ratio is the median over the rounds of the ratio
-within a round, with its quartiles. Neighbours are checked to be the same to the bit.
+45,000 keys of width 128, k = 21, single queries and 500 at once, float32.
 
     python benchmarks/bank_search.py [--rounds 25]      (with cnn2gnn installed)
 """
@@ -10,11 +8,11 @@ within a round, with its quartiles. Neighbours are checked to be the same to the
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from statistics import median, quantiles
+from functools import partial
 
 import torch
+from side_by_side import against, in_turns, keep
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -37,39 +35,26 @@ def ways(keys: Tensor) -> dict[str, Callable[[Tensor], object]]:
     }
 
 
-def milliseconds(call: Callable[[Tensor], object], queries: Tensor) -> float:
-    """Wall clock of one call."""
-    began = time.perf_counter()
-    call(queries)
-    return 1000 * (time.perf_counter() - began)
-
-
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=25)
     rounds = parser.parse_args().rounds
     generator = torch.Generator().manual_seed(0)
     keys = torch.randn(KEYS, WIDTH, generator=generator)
-    compared = ways(keys)
-    print(f"{KEYS:,} x {WIDTH}, k={K}, {torch.get_num_threads()} threads, {rounds} rounds")
+    compared, rows = ways(keys), []
     for count in (1, 500):
         queries = torch.randn(count, WIDTH, generator=generator)
         assert nearest(queries, SearchKeys.of(keys), K).equal(nearest(queries, keys, K))
-        for call in compared.values():
-            call(queries)  # the first call allocates
-        times: dict[str, list[float]] = {name: [] for name in compared}
-        for _ in range(rounds):
-            for name, call in compared.items():
-                times[name].append(milliseconds(call, queries))
-        print(f"{count} queries at once")
-        for name, taken in times.items():
-            ratios = [other / own for other, own in zip(taken, times[OURS], strict=True)]
-            low, _, high = quantiles(ratios, n=4)
-            print(
-                f"  {name:20} {median(taken):8.2f} ms   "
-                f"{median(ratios):5.2f} ({low:.2f} - {high:.2f}) x {OURS}"
-            )
+        times = in_turns({name: partial(way, queries) for name, way in compared.items()}, rounds)
+        rows += [[str(count), *row] for row in against(times, OURS, unit=1e-3)]
+    keep(
+        "bank_search",
+        f"Search in a bank, {KEYS:,} x {WIDTH}, k = {K}",
+        ["queries at once", "way", "milliseconds", "times ours"],
+        rows,
+        "The neighbours of the first two ways are checked to be the same to the bit.",
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
 
-
 # autocast of a run's precision; the teacher answers as precisely as the student learns
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

@@ -77,10 +77,10 @@ def test_the_page_shows_both(cells: list[Cell], tmp_path: Path) -> None:
     assert isinstance(figure.content, Figure)
     (line,) = figure.content.axes[0].get_lines()[:1]
     bank = found[found["protocol"] == "inductive"].sort_values("size")
-    np.testing.assert_allclose(line.get_ydata(), 100 * bank["accuracy"])
-    assert list(table.table.columns)[-1] == "10% of the bank"
+    assert list(line.get_ydata()) == pytest.approx(list(100 * bank["accuracy"]))
+    assert list(table.content.columns)[-1] == "10% of the bank"
     assert (
-        table.table.loc["scope=bank", "100% of the bank"]
+        table.content.loc["scope=bank", "100% of the bank"]
         == f"{100 * bank['accuracy'].iloc[-1]:.2f}"
     )
     assert "batches of 100" in parts["By the size of the batch"].exhibits[1].table

@@ -33,8 +33,8 @@ NEAR = 4  # anchors that a node looks at
 class AnchorNeighbours(AdaptiveNeighbours):
     """The k nodes that a node reaches with most weight through its nearest anchors.
 
-    Memory is O(N·NEAR·k + N·k·d), and a batch searches the bank for its anchors alone, however
-    many its queries are.
+    Memory is O((N + ANCHORS)·k·d). Of the nodes, those near the queries' anchors are searched, at
+    most ANCHORS times, however many the queries are.
     """
 
     points: nn.Parameter  # z_a, (ANCHORS, width)

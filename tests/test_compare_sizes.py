@@ -20,14 +20,18 @@ from cnn2gnn.report.results import Results
 from cnn2gnn.runs import Run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cells(small_run: Run, batch_state: ExplorerState) -> list[Cell]:
     runs = {"bank": small_run, "batch": batch_state.nodes.run}
     return [Cell(run.config, {"scope": scope, "seed": 0}) for scope, run in runs.items()]
 
 
-def test_it_is_what_the_reports_of_the_runs_say(cells: list[Cell], tmp_path: Path) -> None:
-    found = sizes.by_size(cells, tmp_path / "sizes.parquet")
+@pytest.fixture(scope="module")
+def found(cells: list[Cell], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return sizes.by_size(cells, tmp_path_factory.mktemp("sizes") / "sizes.parquet")
+
+
+def test_it_is_what_the_reports_of_the_runs_say(cells: list[Cell], found: pd.DataFrame) -> None:
     assert list(dict.fromkeys(found["configuration"])) == ["scope=bank", "scope=batch"]
     bank, batch = (found[found["protocol"] == name] for name in ("inductive", "batch"))
     results = [Results.read(cell.folder) for cell in cells]
@@ -70,8 +74,7 @@ def test_a_cell_is_measured_once_as_long_as_it_is_the_same_run(
     assert asked == [cell.name, cells[1].name, cell.name]
 
 
-def test_the_page_shows_both(cells: list[Cell], tmp_path: Path) -> None:
-    found = sizes.by_size(cells, tmp_path / "sizes.parquet")
+def test_the_page_shows_both(cells: list[Cell], found: pd.DataFrame) -> None:
     parts = {part.title: part for part in sections("c", cells, {}, found)}
     figure, table = parts["By the size of the bank"].exhibits
     assert isinstance(figure.content, Figure)

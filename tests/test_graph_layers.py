@@ -246,3 +246,8 @@ def test_a_predictor_of_one_file_says_what_the_run_said(run: Run, tmp_path) -> N
     np.testing.assert_allclose(found.predict_proba(images), expected, atol=1e-4)
     weights = found.neighbours(images).groupby("image")["weight"].sum()
     assert weights.tolist() == pytest.approx(said["weights"][:20].sum(1).tolist(), abs=1e-4)
+    found.add(images[:2], ["3", "3"])  # nobody has looked at them yet
+    assert len(found.predict(images)) == 20
+    counts = found.bank.looked_at
+    assert (counts is None) == (run.config.student.layer != "gcn")
+    assert counts is None or (counts[-2:].tolist() == [0, 0] and counts[:-2].sum() > 0)

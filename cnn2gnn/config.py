@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError, checked
-from cnn2gnn.registry import DATASETS, LEARNERS, LOSSES, STEMS, TEACHERS
+from cnn2gnn.registry import DATASETS, LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
 
 
 def _parameter(
@@ -87,6 +87,7 @@ class StudentConfig:
 
     stem: str = _parameter("conv-small", "images to node features", choices=STEMS)
     graph: str = _parameter("adaptive", "how the graph is found", choices=LEARNERS)
+    layer: str = _parameter("mean", "how what neighbours tell is weighed", choices=LAYERS)
     k: int = _parameter(20, "neighbours of a node", minimum=1, search=(5, 80))
     hidden: int = _parameter(256, "width of the hidden layer", minimum=1, search=(128, 2048))
     heads: int = _parameter(

@@ -198,8 +198,8 @@ class Predictor:
 
         Columns: image, its place in `images`; rank, from 1, the nearest first; node, its row in the
         bank, which is its place among the training images; label, its class; weight, its share in
-        the evidence, in [0, 1], those of an image sum to 1; distance, squared, between keys, NaN
-        where the graph does not go by distance.
+        the evidence, in [0, 1], those of an image sum to 1 (with layer=gcn to less); distance,
+        squared, between keys, NaN where the graph does not go by distance.
 
         Raises:
             ValueError: the student has no graph.

@@ -78,10 +78,21 @@ LEARNERS = Registry(
         "whitened": "cnn2gnn.graph.learners:WhitenedNeighbours",
         "adaptive-k": "cnn2gnn.graph.adaptive_k:LearnedK",
         "cosine": "cnn2gnn.graph.cosine:CosineNeighbours",
+        "anchors": "cnn2gnn.graph.anchors:AnchorNeighbours",
         "softmax": "cnn2gnn.graph.scored:SoftmaxNeighbours",
         "sparsemax": "cnn2gnn.graph.scored:SparsemaxNeighbours",
         "entmax": "cnn2gnn.graph.scored:EntmaxNeighbours",
         "gumbel": "cnn2gnn.graph.scored:GumbelNeighbours",
+    },
+)
+
+# layer(key_width, heads) -> GraphLayer
+LAYERS = Registry(
+    "layer",
+    {
+        "mean": "cnn2gnn.graph.layers:Mean",
+        "attention": "cnn2gnn.graph.attention:Attention",
+        "gcn": "cnn2gnn.graph.gcn:GCN",
     },
 )
 

@@ -36,13 +36,14 @@ def another(first: Run, name: str, **more: object) -> Config:
 def test_a_run_that_differs_in_the_graph_trains_no_first_stage(
     first: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = distil(small_config(tmp_path, run="alone", **SMALL | {"k": 5, "graph": "softmax"}))
+    other = {"k": 5, "graph": "softmax", "layer": "attention"}
+    alone = distil(small_config(tmp_path, run="alone", **SMALL | other))
 
     def trained(*_: Any) -> None:
         raise AssertionError("stage one was trained again")
 
     monkeypatch.setattr(StudentTask, "loss", trained)
-    run = distil(another(first, "second", k=5, graph="softmax"))
+    run = distil(another(first, "second", **other))
     weights, _ = load_tensors(run.folder / "student.safetensors")
     expected, _ = load_tensors(alone.folder / "student.safetensors")
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.items())

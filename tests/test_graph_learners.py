@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.graph import (
     AdaptiveNeighbours,
+    AnchorNeighbours,
     CosineNeighbours,
     EntmaxNeighbours,
     FixedFeatures,
@@ -259,6 +260,7 @@ def test_the_registry_knows_every_learner_and_refuses_bad_values():
         "whitened": WhitenedNeighbours,
         "fixed-features": FixedFeatures,
         "cosine": CosineNeighbours,
+        "anchors": AnchorNeighbours,
         "adaptive-k": LearnedK,
         "softmax": SoftmaxNeighbours,
         "sparsemax": SparsemaxNeighbours,

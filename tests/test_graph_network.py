@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
-from cnn2gnn.registry import LEARNERS
+from cnn2gnn.registry import LAYERS, LEARNERS
 
 D, CLASSES, K, M = 12, 5, 4, 60
 GENERATOR = torch.Generator().manual_seed(0)
@@ -21,10 +21,11 @@ LABELS = torch.randint(0, CLASSES, (M,), generator=GENERATOR)
 QUERIES = X[M:]
 
 
-def make(graph: str = "adaptive", scope: str = "bank") -> GraphNetwork:
+def make(graph: str = "adaptive", scope: str = "bank", layer: str = "mean") -> GraphNetwork:
     """A network whose messages and gate say something, as after training."""
     torch.manual_seed(0)
-    network = GraphNetwork(D, CLASSES, None if graph == "none" else LEARNERS[graph](K), scope)
+    learner = None if graph == "none" else LEARNERS[graph](K)
+    network = GraphNetwork(D, CLASSES, learner, scope, layer=LAYERS[layer])
     network.start_keys(X[:M])
     for name, parameter in network.named_parameters():
         if "message" in name:
@@ -34,11 +35,12 @@ def make(graph: str = "adaptive", scope: str = "bank") -> GraphNetwork:
 
 def bank_of(network: GraphNetwork) -> Bank:
     pixels = X[:M].sigmoid() if network.learner and network.learner.space == "pixels" else None
-    return network.bank(X[:M], LABELS, pixels)
+    return network.counted(network.bank(X[:M], LABELS, pixels))
 
 
-def test_logits_are_the_two_layers_edge_by_edge() -> None:
-    network = make()
+@pytest.mark.parametrize("layer", ["mean", "attention", "gcn"])
+def test_logits_are_the_two_layers_edge_by_edge(layer: str) -> None:
+    network = make(layer=layer)
     bank = bank_of(network)
     out = network(QUERIES, bank)
     for i, x in enumerate(QUERIES):
@@ -58,10 +60,16 @@ def test_logits_are_the_two_layers_edge_by_edge() -> None:
         torch.testing.assert_close(out.hidden_logits[i], network.layer2(h), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("graph", [name for name in LEARNERS if name != "none"])
+@pytest.mark.parametrize(
+    ("graph", "layer"),
+    [
+        *((name, "mean") for name in LEARNERS if name != "none"),
+        *(("adaptive", layer) for layer in ("attention", "gcn")),
+    ],
+)
 @pytest.mark.parametrize("scope", ["bank", "batch"])
-def test_every_trained_part_gets_a_gradient(graph: str, scope: str) -> None:
-    network = make(graph, scope).train()
+def test_every_trained_part_gets_a_gradient(graph: str, layer: str, scope: str) -> None:
+    network = make(graph, scope, layer).train()
     bank, exclude = bank_of(network), None
     pixels = QUERIES.sigmoid() if bank.pixels is not None else None
     if scope == "batch":

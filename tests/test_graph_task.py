@@ -49,14 +49,20 @@ def test_a_training_image_never_meets_itself(tmp_path: Path, graph: str) -> None
         assert between.min(1).values.max() < 1e-3, "not even in the bank"
 
 
-@pytest.mark.parametrize("graph", [name for name in LEARNERS if name not in ("none", "random")])
+@pytest.mark.parametrize(
+    ("graph", "layer"),
+    [
+        *((name, "mean") for name in LEARNERS if name not in ("none", "random")),
+        *(("adaptive", layer) for layer in ("attention", "gcn")),
+    ],
+)
 def test_the_part_of_the_bank_that_is_searched_decides_as_the_whole_would(
-    tmp_path: Path, graph: str
+    tmp_path: Path, graph: str, layer: str
 ) -> None:
-    task, _, splits = make(tmp_path, graph=graph)
+    task, _, splits = make(tmp_path, graph=graph, layer=layer)
     network, indices = task.module.eval(), torch.arange(50, 90)
     (x, bank, _, pixels), out = met(task, indices, 0)
-    whole = network.bank(task.clean, splits.train.labels, task.clean_pixels)
+    whole = network.counted(network.bank(task.clean, splits.train.labels, task.clean_pixels))
     expected = network(x, whole, indices, pixels)
     torch.testing.assert_close(out.logits, expected.logits, rtol=1e-4, atol=1e-4)
     assert len(bank) <= len(whole)

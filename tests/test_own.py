@@ -17,10 +17,10 @@ from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits, channel_statistics
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
-from cnn2gnn.graph import GraphLearner, SparseGraph
-from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.graph import GraphLayer, GraphLearner, SparseGraph
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.registry import LEARNERS, LOSSES, STEMS
+from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS
 from cnn2gnn.runs import load_splits
 from cnn2gnn.runs.manifest import facts
 from cnn2gnn.runs.own import Own
@@ -36,6 +36,16 @@ class EqualNeighbours(GraphLearner):
         sources = None if keys is None else len(keys)
         weights = torch.full_like(distances, 1 / self.k)
         return SparseGraph(neighbours, weights, distances, sources=sources)
+
+
+class Halved(GraphLayer):
+    """Half of what the learner says."""
+
+    def forward(
+        self, graph: SparseGraph, queries: Tensor, keys: Tensor, looked_at: Tensor | None = None
+    ) -> SparseGraph:
+        assert queries.shape[1] == keys.shape[1] and looked_at is None
+        return replace(graph, weights=graph.weights / 2)
 
 
 class RowsStem(nn.Module):
@@ -130,6 +140,7 @@ def test_names_registered_outside_the_package_are_parameters(
 ) -> None:
     for registry, name, thing in (
         (LEARNERS, "equal", EqualNeighbours),
+        (LAYERS, "halved", Halved),
         (STEMS, "rows", RowsStem),
         (LOSSES, "squared", squared),
     ):
@@ -137,12 +148,12 @@ def test_names_registered_outside_the_package_are_parameters(
         registry.register(name, thing)
         with pytest.raises(ValueError, match=f"{name!r} is registered already"):
             registry.register(name, thing)
-    run = distil(**small(tmp_path, graph="equal", stem="rows", loss="squared", baselines=""))
+    run = distil(**small(tmp_path, graph="equal", stem="rows", loss="squared", layer="halved"))
     student = load_run(run.folder).load_student()
     assert isinstance(student.stem, RowsStem) and isinstance(
         student.network.learner, EqualNeighbours
     )
-    assert (run.load_nodes()["weights"] == 0.2).all()
+    assert (run.load_nodes()["weights"] == 0.1).all()  # half of a fifth
 
 
 def test_data_of_ones_own_are_checked_before_anything_is_trained(tmp_path: Path) -> None:

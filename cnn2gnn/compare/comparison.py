@@ -20,10 +20,12 @@ from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.compare.execution import Workers
 from cnn2gnn.compare.grid import Cell, Grid
 from cnn2gnn.compare.sections import accuracy_table, sections
+from cnn2gnn.compare.sizes import by_size
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.section import Section
 
 GRID_FILE, RESULTS_FILE, PAGE_FILE = "comparison.toml", "results.parquet", "report.html"
+SIZES_FILE = "sizes.parquet"
 
 
 @dataclass(repr=False)
@@ -132,6 +134,10 @@ class Comparison:
             raise FileNotFoundError(f"no cell of {self.grid.name} has finished")
         return results.tidy(self.finished)
 
+    def sizes(self) -> pd.DataFrame:
+        """Return accuracies by the size of batch or bank, see `sizes.by_size`: seconds a cell."""
+        return by_size(self.finished, self.folder / SIZES_FILE)
+
     def table(self) -> pd.DataFrame:
         """Return accuracies and gains of the finished cells by configuration, as text."""
         gains = results.gains(results.by_configuration(self.finished))
@@ -140,7 +146,7 @@ class Comparison:
     def sections(self) -> list[Section]:
         """Return what the finished cells say."""
         unfinished = {cell.name: "has not run" for cell in self.missing}
-        return sections(self.grid.name, self.finished, unfinished | self.failed)
+        return sections(self.grid.name, self.finished, unfinished | self.failed, self.sizes())
 
     def write(self) -> Path:
         """Write results, figures, tables and one page; return the page's path.

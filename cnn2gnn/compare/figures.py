@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cnn2gnn.drawing.palette import INK, MODELS
+from cnn2gnn.drawing.palette import INK, MODELS, class_colours
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
 
 # model and protocol, as a reader calls them, with a marker
@@ -88,6 +88,36 @@ def along(tidy: pd.DataFrame, parameter: str, others: Sequence[str]) -> Figure:
         axes.minorticks_off()
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set_xlabel(parameter)
+    axes.set_ylabel("test accuracy [%]")
+    axes.grid(alpha=0.3, linewidth=0.5)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def by_size(sizes: pd.DataFrame, label: str) -> Figure:
+    """Test accuracy in % against a size: a line a configuration, bars of one deviation.
+
+    Args:
+        sizes: as of `sizes.by_size`; label: what the size is of.
+    """
+    names = list(dict.fromkeys(sizes["configuration"]))[:MANY]
+    figure = new_figure(PAGE, 2.6 + 0.16 * (len(names) // 2))
+    axes = figure.add_subplot()
+    for name, colour in zip(names, class_colours(len(names)), strict=True):
+        shown = sizes[sizes["configuration"] == name]
+        groups = (100 * shown["accuracy"]).groupby(shown["size"])
+        axes.errorbar(
+            groups.mean().index,
+            groups.mean(),
+            yerr=groups.std().fillna(0),
+            marker="o",
+            color=colour,
+            capsize=2,
+            label=name or "all runs",
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
     axes.set_ylabel("test accuracy [%]")
     axes.grid(alpha=0.3, linewidth=0.5)
     figure.legend(loc="outside upper center", ncols=2)

@@ -37,6 +37,11 @@ def configuration(cell: Cell) -> str:
     return ", ".join(f"{name}={v}" for name, v in cell.varied.items() if name not in SEEDS)
 
 
+def manifest_hash(cell: Cell) -> str:
+    """Return what binds a measurement to the run of a finished cell."""
+    return hashlib.sha256((cell.folder / manifest.FILE).read_bytes()).hexdigest()[:16]
+
+
 def by_configuration(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     """Return the cells of each configuration; they differ in their seeds alone."""
     groups: dict[str, list[Cell]] = {}
@@ -136,7 +141,7 @@ def _rows(cell: Cell) -> pd.DataFrame:
     ).assign(source=result.source("metrics.json"))
     content = run.manifest
     bound = {
-        "manifest": hashlib.sha256((run.folder / manifest.FILE).read_bytes()).hexdigest()[:16],
+        "manifest": manifest_hash(cell),
         "teacher_fingerprint": content["teacher"],
         **{f"{part}_fingerprint": content["data"][f"{part} images"] for part in ("train", "test")},
     }

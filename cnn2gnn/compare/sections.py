@@ -19,11 +19,14 @@ _ACCURACY = {
 }
 
 
-def sections(name: str, cells: Sequence[Cell], failed: Mapping[str, str]) -> list[Section]:
+def sections(
+    name: str, cells: Sequence[Cell], failed: Mapping[str, str], by_size: pd.DataFrame
+) -> list[Section]:
     """Build all sections of the finished `cells` of a comparison.
 
     Args:
         failed: why the others did not finish, by cell.
+        by_size: as of `sizes.by_size`.
     """
     parts = [_failures(failed)] if failed else []
     if not cells:
@@ -40,6 +43,8 @@ def sections(name: str, cells: Sequence[Cell], failed: Mapping[str, str]) -> lis
     if len(against):
         title = "Against the first configuration"
         parts.append(_intervals("differences", title, paired, against, source))
+    for protocol, table in by_size.groupby("protocol"):
+        parts.append(_sizes(str(protocol), table, f"{name}/sizes.parquet"))
     return parts
 
 
@@ -86,6 +91,47 @@ def _accuracies(tidy: pd.DataFrame, gains: pd.DataFrame, source: str) -> Section
             ),
         ),
     )
+
+
+def _sizes(protocol: str, by_size: pd.DataFrame, source: str) -> Section:
+    """Accuracy by the size of the bank (inductive), or of test batches (batch)."""
+    what = {"inductive": "bank", "batch": "batch"}[protocol]
+    texts = {
+        "bank": "Each image alone against a compressed bank of fewer nodes, a share of every class "
+        "that keeps its mean; nothing is trained again.",
+        "batch": "Students of scope batch, whose neighbours are the other images of a shuffled "
+        "test batch; the mean over reshuffles.",
+    }
+    said = (100 * by_size["accuracy"]).groupby([by_size["configuration"], by_size["beside"]])
+    table = said.agg(lambda values: mean_std([*values])).unstack().fillna(NONE)
+    table = table.loc[by_size["configuration"].unique(), _largest_first(by_size)]
+    names = [name or "all runs" for name in table.index]
+    return Section(
+        f"By the size of the {what}",
+        texts[what],
+        (
+            Exhibit(
+                f"accuracy_by_{what}_size",
+                f"Test accuracy by the size of the {what}; bars: one standard deviation over the "
+                "seeds" + _cut(len(table)),
+                source,
+                figures.by_size(
+                    by_size, f"{'nodes' if what == 'bank' else 'images'} of the {what}"
+                ),
+            ),
+            Exhibit(
+                f"{what}_sizes",
+                "Test accuracy in %, mean ± standard deviation over the seeds.",
+                source,
+                table.set_axis(pd.Index(names, name="configuration")),
+                by_size,
+            ),
+        ),
+    )
+
+
+def _largest_first(by_size: pd.DataFrame) -> list[str]:
+    return list(by_size.groupby("beside")["size"].max().sort_values(ascending=False).index)
 
 
 def _numbers(tidy: pd.DataFrame, cells: Sequence[Cell]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -66,7 +67,7 @@ class GraphTask:
         )
         self._held_out = no_graph(student, self.validation.images)
         self.module.start_keys(self.clean)
-        self._said: tuple[int, Tensor] | None = None  # in which pass, softmax(base_j) (M, C)
+        self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Cross-entropy of the training images `indices` `(B,)`, with and without the graph."""
@@ -93,29 +94,23 @@ class GraphTask:
         if network.scope == "batch":
             return network.among(x, pixels), torch.arange(len(x), device=x.device)
         with torch.no_grad():
-            everybody = Bank(
-                network.keys(self.clean),
-                self.train.labels,
-                self._base(epoch),
-                self.clean_pixels,
-            )
+            everybody = replace(self._bank_of_pass(epoch), keys=network.keys(self.clean))
             near = network.candidates(x, everybody, indices, pixels)
         if near is None:
             return everybody, indices
         rows = near.unique()  # (m,), ascending
-        bank = everybody.subset(rows)
-        bank = Bank(network.keys(self.clean[rows]), bank.labels, bank.probabilities, bank.pixels)
+        bank = replace(everybody.subset(rows), keys=network.keys(self.clean[rows]))
         place = torch.searchsorted(rows, indices).clamp(max=len(rows) - 1)  # (B,)
         return bank, place.where(rows[place] == indices, -1)
 
-    def _base(self, epoch: int) -> Tensor:
-        """softmax(base_j) of the training images `(M, C)`, as it was when this pass began."""
-        if self._said is None or self._said[0] != epoch:
+    def _bank_of_pass(self, epoch: int) -> Bank:
+        """The bank as it was when this pass began: what was said of each node, and who looked."""
+        if self._began is None or self._began[0] != epoch:
             training = self.module.training
             self.module.eval()  # without dropout
-            self._said = (epoch, self.module.base(self.clean).float().softmax(1))
+            self._began = (epoch, self._bank(slice(None)))
             self.module.train(training)
-        return self._said[1]
+        return self._began[1]
 
     @torch.no_grad()
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
@@ -155,7 +150,8 @@ class GraphTask:
     def _bank(self, rows: Tensor | slice) -> Bank:
         """The bank of some training images."""
         pixels = None if self.clean_pixels is None else self.clean_pixels[rows]
-        return self.module.bank(self.clean[rows], self.train.labels[rows], pixels)
+        bank = self.module.bank(self.clean[rows], self.train.labels[rows], pixels)
+        return self.module.counted(bank)
 
     def _save_snapshot(self, nodes: StudentOutput, folder: Path, epoch: int) -> None:
         """Keep the graph of some validation nodes: against a small bank, or among themselves."""

@@ -19,7 +19,6 @@ from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 
 SHARES = (0.01, 0.05, 0.1)  # of the nodes, the most suspect first
-_CHUNK = 1000  # nodes at once; it bounds memory and changes no edge
 
 
 def flipped(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
@@ -49,13 +48,7 @@ def leave_one_out(student: Student, bank: Bank) -> SparseGraph:
     Raises:
         ValueError: the student has no graph.
     """
-    learner = student.network.learner
-    if learner is None:
-        raise ValueError("this student has no graph (graph='none'): no node has neighbours")
-    places = bank.places  # (M, d)
-    rows = torch.arange(len(bank), device=places.device)
-    chunks = rows.split(_CHUNK)
-    return SparseGraph.stacked([learner(places[chunk], places, chunk) for chunk in chunks])
+    return student.network.bank_graph(bank, torch.arange(len(bank), device=bank.labels.device))
 
 
 def votes(graph: SparseGraph, labels: Tensor, classes: int) -> Tensor:
@@ -64,8 +57,9 @@ def votes(graph: SparseGraph, labels: Tensor, classes: int) -> Tensor:
     Args:
         labels: of the nodes that can be neighbours, int64 `(M,)` in 0 … C − 1.
     """
-    # v_ic = Σ_j s_ij [y_j = c]
-    return graph.aggregate(F.one_hot(labels, classes).float())
+    # v_ic = Σ_j s_ij [y_j = c] / Σ_j s_ij
+    mass = graph.aggregate(F.one_hot(labels, classes).float())  # (N, C)
+    return mass / graph.weights.sum(1, keepdim=True)
 
 
 def suspicion(votes: Tensor, labels: Tensor) -> Tensor:

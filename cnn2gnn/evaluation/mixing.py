@@ -12,7 +12,7 @@ from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
 def class_mixing(labels: Tensor, neighbour_labels: Tensor, weights: Tensor, classes: int) -> Tensor:
     """Mean weight that nodes of class a give to neighbours of class b, `(C, C)`.
 
-    Rows of classes that occur sum to 1: M_ab = Σ_{i: y_i=a} Σ_j s_ij [y_j = b] / n_a.
+    Rows of classes that occur sum to what weights do: M_ab = Σ_{i: y_i=a} Σ_j s_ij [y_j = b] / n_a.
 
     Args:
         labels: `(N,)`; neighbour_labels: `(N, k)`, −1 for unknown; weights: `(N, k)`.

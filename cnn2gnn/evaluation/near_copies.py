@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from cnn2gnn.data import Splits
-from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.registry import MODALITIES
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)  # of the test images, the nearest to the bank first

@@ -192,11 +192,7 @@ class RunNodes:
 
     def bank_graph(self, indices: Tensor) -> SparseGraph:
         """Edges of the bank nodes `indices` `(n,)` into the bank, each without itself."""
-        learner = self.student.network.learner
-        assert learner is not None  # `load` refused a run without graph
-        places = self.bank.places  # (M, …)
-        chunks = indices.split(1000)
-        return SparseGraph.stacked([learner(places[chunk], places, chunk) for chunk in chunks])
+        return self.student.network.bank_graph(self.bank, indices)
 
     def together(self, values: dict[str, Tensor]) -> Tensor:
         """One tensor over all rows, `(N + M, …)`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.graph import GraphLearner, SparseGraph
+from cnn2gnn.graph.sparse import shared_out
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.student import Student, StudentOutput
@@ -86,7 +87,7 @@ def apply(student: Student, query: Query, keep: Tensor) -> StudentOutput:
 
 
 def thinned(graph: SparseGraph, keep: Tensor) -> SparseGraph:
-    """Return the graph with only the edges `keep` `(N, k)`; what remains is scaled to sum to 1.
+    """Return the graph with only the edges `keep` `(N, k)`, which take over the others' weight.
 
     The shape stays: a missing edge becomes a copy of the row's last kept one, of weight 0, so that
     whoever looks at the farthest distance sees that of an edge that is there.
@@ -96,11 +97,10 @@ def thinned(graph: SparseGraph, keep: Tensor) -> SparseGraph:
     # the kept ones first, in their order of distance
     order = (~keep).to(torch.int8).argsort(dim=1, stable=True)
     order = order.gather(1, places.minimum(last))  # (N, k)
-    weights = graph.weights.gather(1, order) * (places <= last) * keep.any(1, keepdim=True)
-    total = weights.sum(1, keepdim=True)
+    weights = shared_out(graph.weights, keep).gather(1, order)
     return SparseGraph(
         graph.neighbours.gather(1, order),
-        weights / total.where(total > 0, 1.0),
+        weights * (places <= last),
         None if graph.distances is None else graph.distances.gather(1, order),
         graph.sources,
     )

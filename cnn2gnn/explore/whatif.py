@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnn2gnn.evaluation.nodes import Node, RunNodes
 from cnn2gnn.explore.query import NOTHING, Query, WhatIf, apply, ask, switched_on
+from cnn2gnn.graph.sparse import shared_out
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.student import Student
 
@@ -59,8 +60,7 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     on = switched_on(nodes, query, change)  # (k,)
     out = apply(nodes.student, query, on[None])
     assert out.gate is not None and out.hidden_logits is not None  # there are neighbours
-    weights = query.graph.weights[0] * on  # (k,)
-    weights = weights / weights.sum().clamp(min=1e-12)
+    weights = shared_out(query.graph.weights, on[None])[0]  # (k,)
     residuals = query.bank.residuals[query.graph.neighbours[0]]  # (k, C)
     # logits_i − V h_i = Σ_j c·g_i·s_ij·r_j, term by term
     contributions = network.evidence_scale * out.gate * weights[:, None] * residuals

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from cnn2gnn.graph.adaptive_k import LearnedK
+from cnn2gnn.graph.anchors import AnchorNeighbours
+from cnn2gnn.graph.attention import Attention
 from cnn2gnn.graph.cosine import CosineNeighbours
+from cnn2gnn.graph.gcn import GCN
 from cnn2gnn.graph.heads import Heads
+from cnn2gnn.graph.layers import GraphLayer, Mean
 from cnn2gnn.graph.learners import (
     AdaptiveNeighbours,
     FixedFeatures,
@@ -26,15 +30,20 @@ from cnn2gnn.graph.search import nearest
 from cnn2gnn.graph.sparse import SparseGraph
 
 __all__ = [
+    "GCN",
     "AdaptiveNeighbours",
+    "AnchorNeighbours",
+    "Attention",
     "CosineNeighbours",
     "EntmaxNeighbours",
     "FixedFeatures",
     "FixedNeighbours",
+    "GraphLayer",
     "GraphLearner",
     "GumbelNeighbours",
     "Heads",
     "LearnedK",
+    "Mean",
     "NoGraph",
     "RandomNeighbours",
     "SoftmaxNeighbours",

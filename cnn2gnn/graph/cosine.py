@@ -13,7 +13,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnn2gnn.graph.learners import GraphLearner, chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
+from cnn2gnn.graph.learners import GraphLearner
 from cnn2gnn.graph.sparse import SparseGraph
 
 

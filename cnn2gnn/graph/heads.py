@@ -6,8 +6,8 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.learners import GraphLearner
 from cnn2gnn.graph.sparse import SparseGraph
 
@@ -49,6 +49,16 @@ class Heads(GraphLearner):
         found = [learner.candidates(q, u, exclude) for learner, q, u in parts]
         return torch.cat([each for each in found if each is not None], 1)  # (N, H·reach)
 
+    def build(self, width: int) -> None:
+        """As `GraphLearner.build`: each head has its part of the width."""
+        for learner in self._learners:
+            learner.build(width // self.heads)
+
+    def start(self, keys: Tensor) -> None:
+        """As `GraphLearner.start`."""
+        for learner, part in zip(self._learners, self._parts(keys), strict=True):
+            learner.start(part)
+
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
@@ -59,14 +69,11 @@ class Heads(GraphLearner):
         neighbours = torch.cat([graph.neighbours for graph in graphs], 1)  # (N, H·k)
         weights = torch.cat([graph.weights for graph in graphs], 1) / self.heads
         neighbours, weights = merged(neighbours, weights)
-        there = F.embedding(neighbours, queries if keys is None else keys.as_subclass(Tensor))
         # d_ij = (1/H) Σ_h ‖u_i^(h) − u_j^(h)‖²
-        distances = (queries[:, None] - there).square().sum(2) / self.heads  # (N, H·k)
-        distances, order = distances.sort(dim=1, stable=True)
+        distances = distances_to(neighbours, queries, queries if keys is None else keys)
         sources = None if keys is None else len(keys)
-        return SparseGraph(
-            neighbours.gather(1, order), weights.gather(1, order), distances, sources
-        )
+        found = SparseGraph(neighbours, weights, distances / self.heads, sources)  # (N, H·k)
+        return found.by_distance()
 
     @property
     def _learners(self) -> list[GraphLearner]:

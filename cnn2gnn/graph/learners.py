@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
 
@@ -71,6 +71,12 @@ class GraphLearner(nn.Module):
         if self.reach is None:
             return None
         return nearest(queries, keys, min(self.reach, len(keys)), exclude)
+
+    def build(self, width: int) -> None:
+        """Make what depends on the width of the keys; called by the network it becomes part of."""
+
+    def start(self, keys: Tensor) -> None:
+        """Begin with the keys `(M, width)` of the training images; called before it is trained."""
 
     def extra_repr(self) -> str:
         """What `print(learner)` shows."""
@@ -196,31 +202,6 @@ class NoGraph(GraphLearner):
         count_candidates(queries, keys, exclude)
         self_index = torch.arange(len(queries), device=queries.device).unsqueeze(1)  # (N, 1)
         return SparseGraph(self_index, torch.ones(self_index.shape, device=queries.device))
-
-
-def chosen_distances(
-    queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Squared Euclidean distances to the k nearest, with gradient, in ascending order.
-
-    Args:
-        queries, keys, k, exclude: as in `nearest`.
-
-    Returns:
-        neighbours int64 `(N, k)` and distances `(N, k)`, float32 or float64.
-    """
-    neighbours = nearest(queries, keys, k, exclude)  # (N, k)
-    keys = queries if keys is None else keys
-    with torch.autocast(queries.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-        queries, keys = queries.to(dtype), keys.to(dtype)
-        # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
-        # embedding, not keys[neighbours]: its gradient sums in the same order on any run
-        differences = queries.unsqueeze(1) - F.embedding(neighbours, keys)  # (N, k, d)
-        distances = differences.square().sum(2)  # (N, k)
-    # The search ranked by ‖x‖² − 2 q·x, whose rounding may swap neighbours that nearly tie.
-    distances, order = distances.sort(dim=1, stable=True)
-    return neighbours.gather(1, order), distances
 
 
 def adaptive_weights(distances: Tensor) -> Tensor:

@@ -22,17 +22,18 @@ def effective_neighbours(weights: Tensor) -> Tensor:
     """Over how many neighbours a node spreads its weight: exp(H(s_i)), from 1 to k.
 
     Args:
-        weights: row-stochastic `(N, k)`.
+        weights: `(N, k)`, >= 0; scaled so that rows sum to 1.
 
     Returns:
         `(N,)`.
     """
+    shares = weights / weights.sum(1, keepdim=True)  # (N, k)
     # H(s_i) = −Σ_j s_ij ln s_ij, with 0·ln 0 = 0
-    return torch.special.entr(weights).sum(1).exp()
+    return torch.special.entr(shares).sum(1).exp()
 
 
 def purity(graph: SparseGraph, labels: Tensor, source_labels: Tensor | None = None) -> Tensor:
-    """Weight that a node gives to nodes of its own class, `(N,)` in [0, 1].
+    """Share of its weight that a node gives to nodes of its own class, `(N,)` in [0, 1].
 
     Args:
         graph: N nodes.
@@ -42,7 +43,8 @@ def purity(graph: SparseGraph, labels: Tensor, source_labels: Tensor | None = No
     Raises:
         ValueError: labels do not fit the graph.
     """
-    return (graph.weights * _same_class(graph, labels, source_labels)).sum(1)
+    own = (graph.weights * _same_class(graph, labels, source_labels)).sum(1)  # (N,)
+    return own / graph.weights.sum(1)
 
 
 def homophily(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # each costs as much as half of torch, and is asked for rarel
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds what a forward pass returns
 class SparseGraph:
-    """Rows of a sparse row-stochastic adjacency S: s_ij is the weight that node i gives to j.
+    """Rows of a sparse adjacency S: s_ij is the weight that node i gives to j.
 
     Within a set (`sources` None) neighbours index the N nodes themselves. Against other sources,
     such as a bank, the N nodes are queries and neighbours index M = `sources` other nodes.
@@ -27,7 +27,8 @@ class SparseGraph:
 
     Args:
         neighbours: int64 `(N, k)`.
-        weights: `(N, k)`, >= 0, rows sum to 1.
+        weights: `(N, k)`, >= 0; rows sum to 1, as learners have them, or to less, where a layer
+            divides by degrees.
         distances: squared Euclidean distances `(N, k)`, where the learner knows them.
         sources: number M of nodes that neighbours index; None: the N nodes themselves.
 
@@ -80,6 +81,14 @@ class SparseGraph:
         weights, values = self.weights.to(dtype), values.to(dtype)
         return F.embedding_bag(self.neighbours, values, per_sample_weights=weights, mode="sum")
 
+    def by_distance(self) -> SparseGraph:
+        """The same graph, the edges of each node in ascending order of distance."""
+        if self.distances is None:
+            raise ValueError("this graph knows no distances")
+        distances, order = self.distances.sort(dim=1, stable=True)
+        neighbours, weights = self.neighbours.gather(1, order), self.weights.gather(1, order)
+        return SparseGraph(neighbours, weights, distances, self.sources)
+
     @classmethod
     def stacked(cls, parts: Sequence[SparseGraph]) -> SparseGraph:
         """Put the rows of several graphs against the same sources below each other."""
@@ -103,7 +112,7 @@ class SparseGraph:
         return SparseGraph(change(self.neighbours), change(self.weights), distances, self.sources)
 
     def prune(self, min_weight: float) -> SparseGraph:
-        """Without the edges lighter than `min_weight`: their weight is 0, the others sum to 1.
+        """Without the edges lighter than `min_weight`: the others share their weight.
 
         A node that would lose all its edges keeps the heaviest.
 
@@ -114,8 +123,7 @@ class SparseGraph:
             raise ValueError(f"min_weight={min_weight} must be from 0 to 1")
         heaviest = self.weights.amax(1, keepdim=True)  # (N, 1)
         kept = self.weights >= heaviest.clamp(max=min_weight)  # (N, k)
-        weights = self.weights * kept
-        return replace(self, weights=weights / weights.sum(1, keepdim=True))
+        return replace(self, weights=shared_out(self.weights, kept))
 
     def dense(self) -> Tensor:
         """The adjacency S `(N, M)`; differentiable in the weights."""
@@ -141,3 +149,14 @@ class SparseGraph:
     def pyg(self, features: Tensor | None = None, labels: Tensor | None = None) -> Any:
         """As `torch_geometric.data.Data`; see `conversions.to_pyg`."""
         return conversions.to_pyg(self, features, labels)
+
+
+def shared_out(weights: Tensor, kept: Tensor) -> Tensor:
+    """Weights `(N, k)` of the edges `kept` `(N, k)`, which take over those of the others.
+
+    Each row sums to what it did; rows that keep nothing are 0.
+    """
+    left = weights * kept  # (N, k)
+    before, after = weights.sum(1, keepdim=True), left.sum(1, keepdim=True)  # (N, 1)
+    # the quotient first: it is exactly 1 where nothing is taken away
+    return left * (before / after.where(after > 0, 1))

@@ -27,6 +27,7 @@ class Bank:
             came after the student's training (`evaluation.late_classes`).
         probabilities: softmax(base_j), `(M, C)`: what the student says of a node by itself.
         pixels: raw pixels `(M, p)` in [0, 1], for a graph that is fixed in pixel space.
+        looked_at: Σ_i s_ij over the training images, `(M,)`, for a layer that counts it.
         packed: how it is saved: False in half precision, True `compressed`.
     """
 
@@ -34,6 +35,7 @@ class Bank:
     labels: Tensor
     probabilities: Tensor
     pixels: Tensor | None = None
+    looked_at: Tensor | None = None
     packed: bool = False
 
     @cached_property

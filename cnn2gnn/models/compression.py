@@ -26,6 +26,8 @@ def pack(tensors: dict[str, Tensor], compressed: bool) -> dict[str, Tensor]:
         packed |= {name: tensors[name].half() for name in ("keys", "probabilities")}
     if "pixels" in tensors:
         packed["pixels"] = (tensors["pixels"] * 255).round().byte()
+    if "looked_at" in tensors:
+        packed["looked_at"] = tensors["looked_at"]
     return packed
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.graph import GraphLearner, SparseGraph
+from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.keys import whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
@@ -17,6 +20,7 @@ KEY_WIDTH = (
 )
 SHAKEN = 0.5  # deviation of a head's start from whitening, as a share of P's own
 DIFFERENCE_WIDTH = 64  # hidden width of T
+_CHUNK = 1000  # nodes of a bank that look for neighbours at once
 
 
 class GraphNetwork(nn.Module):
@@ -38,6 +42,8 @@ class GraphNetwork(nn.Module):
         scope: who the neighbours are. `bank`: labelled training images. `batch` (the paper's
             reading): the other images of the batch, whose y_j is softmax(base_j), and r_j is 0.
         hidden: width of h.
+        layer: makes what weighs messages, from the keys' width and the number of heads; s_ij above
+            are its weights.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class GraphNetwork(nn.Module):
         scope: str = "bank",
         hidden: int = 256,
         dropout: float = 0.1,
+        layer: Callable[[int, int], GraphLayer] = Mean,
     ) -> None:
         super().__init__()
         self.scope = "none" if learner is None else scope
@@ -62,6 +69,7 @@ class GraphNetwork(nn.Module):
         width = learner.heads * min(d, KEY_WIDTH)
         self.project = nn.Linear(d, width, bias=False)  # P
         self.project.requires_grad_(learner.learns_keys)
+        learner.build(width)
         self.label_message = nn.Linear(classes, hidden, bias=False)  # A
         self.residual_message = nn.Linear(classes, hidden, bias=False)  # B
         self.difference = nn.Linear(width, DIFFERENCE_WIDTH)  # T = second ∘ ReLU ∘ first
@@ -71,6 +79,7 @@ class GraphNetwork(nn.Module):
         self.gate = Gate()
         # c = exp(log_scale), so that the neighbours' evidence is never subtracted
         self.log_scale = nn.Parameter(torch.tensor(1.0))
+        self.weighting = layer(width, learner.heads)
 
     @property
     def evidence_scale(self) -> float:
@@ -96,6 +105,7 @@ class GraphNetwork(nn.Module):
         for number, head in enumerate(heads):
             noise = torch.randn_like(start) * start.std(1, keepdim=True)
             head.copy_(start + SHAKEN * noise if number else start)
+        self.learner.start(self.keys(features))
 
     def forward(
         self,
@@ -133,11 +143,29 @@ class GraphNetwork(nn.Module):
         """Return nodes `(M, d)` as a bank; labels `(M,)`, −1 for an unlabelled one."""
         with torch.no_grad():
             probabilities = self.base(x).float().softmax(1)  # (M, C)
-        return Bank(self.keys(x), labels, probabilities, pixels)
+        # nodes that join a bank are new to its graph: nobody has looked at them
+        unseen = probabilities.new_zeros(len(x)) if self.weighting.counts else None
+        return Bank(self.keys(x), labels, probabilities, pixels, unseen)
 
     def among(self, x: Tensor, pixels: Tensor | None = None) -> Bank:
-        """Return nodes `(B, d)` as unlabelled nodes of a bank."""
-        return self.bank(x, torch.full((len(x),), -1, device=x.device), pixels)
+        """Return nodes `(B, d)` as unlabelled nodes of a bank; in scope `batch` of their own."""
+        nodes = self.bank(x, torch.full((len(x),), -1, device=x.device), pixels)
+        return self.counted(nodes) if self.scope == "batch" else nodes
+
+    def counted(self, bank: Bank) -> Bank:
+        """Return the bank with how much its nodes look at each other, if the layer asks for it."""
+        if not self.weighting.counts:
+            return bank
+        with torch.no_grad():
+            graph = self._within(bank, torch.arange(len(bank), device=bank.labels.device))
+            totals = graph.weights.new_zeros(len(bank))
+            # looked_at_j = Σ_i s_ij
+            totals.index_add_(0, graph.neighbours.flatten(), graph.weights.flatten())
+        return replace(bank, looked_at=totals)
+
+    def bank_graph(self, bank: Bank, rows: Tensor) -> SparseGraph:
+        """Return the graph of the bank's nodes `rows` `(n,)`, each without itself."""
+        return self._weighed(self._within(bank, rows), bank.keys[rows], bank)
 
     def find_graph(
         self,
@@ -147,7 +175,8 @@ class GraphNetwork(nn.Module):
         pixels: Tensor | None = None,
     ) -> SparseGraph:
         """Return the graph of nodes `(B, d)` among the bank. Arguments as in `forward`."""
-        return self._learner(*self._places(x, bank, pixels), exclude)
+        graph = self._learner(*self._places(x, bank, pixels), exclude)
+        return self._weighed(graph, self.keys(x), bank)
 
     def candidates(
         self,
@@ -194,10 +223,20 @@ class GraphNetwork(nn.Module):
     def _hidden(self, sums: Tensor) -> Tensor:
         return self.dropout(torch.relu(self.norm(sums)))  # (B, h)
 
+    def _within(self, bank: Bank, rows: Tensor) -> SparseGraph:
+        """What the learner finds for nodes of the bank, `rows` `(n,)`, in bounded memory."""
+        find, places = self._learner, bank.places
+        parts = (find(places[chunk], places, chunk) for chunk in rows.split(_CHUNK))
+        return SparseGraph.stacked([*parts])
+
+    def _weighed(self, graph: SparseGraph, u: Tensor, bank: Bank) -> SparseGraph:
+        """The graph of nodes with the keys `u` `(B, d)`, as the layer weighs it."""
+        return self.weighting(graph, u, bank.keys, bank.looked_at)
+
     @property
     def _learner(self) -> GraphLearner:
         if self.learner is None:
-            raise ValueError("this student has no graph (graph='none')")
+            raise ValueError("this student has no graph (graph='none'): no node has neighbours")
         return self.learner
 
     def _places(self, x: Tensor, bank: Bank, pixels: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.layers import Normalise, as_floats
 from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.stems import feature_width
-from cnn2gnn.registry import LEARNERS, STEMS
+from cnn2gnn.registry import LAYERS, LEARNERS, STEMS
 
 
 class Student(nn.Module):
@@ -61,7 +61,8 @@ class Student(nn.Module):
         if learner is not None and config.heads > 1:
             learner = Heads(learner, config.heads)
         d = feature_width(self.stem, channels, size)
-        self.network = GraphNetwork(d, classes, learner, config.scope, config.hidden)
+        layer = LAYERS[config.layer]
+        self.network = GraphNetwork(d, classes, learner, config.scope, config.hidden, layer=layer)
 
     @property
     def scope(self) -> str:
@@ -116,7 +117,7 @@ class Student(nn.Module):
             raise ValueError(
                 f"a bank needs at least k + 2 = {learner.k + 2} images, not {len(images)}"
             )
-        return self.bank_nodes(images, labels)
+        return self.network.counted(self.bank_nodes(images, labels))
 
     @torch.no_grad()
     def bank_nodes(self, images: Tensor, labels: Tensor) -> Bank:

@@ -40,7 +40,7 @@ def graph(results: Sequence[Results]) -> Section:
     places = coordinates.obtain_umap(first)
     return Section(
         "The learned graph",
-        "Every test image spreads one unit of weight over k images of the bank.",
+        "Every test image spreads its weight over k images of the bank, as the layer weighs them.",
         (
             Exhibit(
                 "graph",

@@ -69,7 +69,7 @@ def per_class(results: Results) -> pd.DataFrame:
         same = bank_labels[graph.neighbours] == labels[:, None]  # (N, k)
         edges = graph.weights > 0
         columns["homophily"] = mean((same & edges).sum(1) / edges.sum(1))
-        columns["purity"] = mean((same * graph.weights).sum(1))
+        columns["purity"] = mean(purity(graph, labels, bank_labels))
     return pd.DataFrame(columns)
 
 

@@ -10,7 +10,8 @@ from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import Exhibit, Section, sources
 from cnn2gnn.runs import manifest
 
-CHOICES = ("stem", "graph", "scope", "k", "epochs", "graph_epochs")  # the ones that are shown
+# the ones that are shown
+CHOICES = ("stem", "graph", "layer", "scope", "k", "epochs", "graph_epochs")
 LONGEST = 40  # characters of a value; the csv has all of them
 
 

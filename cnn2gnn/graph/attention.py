@@ -1,0 +1,48 @@
+"""Attention on the learned support: GATv2 (Brody, Alon, Yahav, ICLR 2022).
+
+    e_ij = aᵀ LeakyReLU(W_q u_i + W_k u_j + b),  w_ij = exp(e_ij) / Σ_l exp(e_il)
+
+over the neighbours j, l that the learner chose. Of H heads, w is the mean.
+
+NOTE: GATv2 also sends W_k u_j as the message; here the network's own messages are weighed. The
+learner only says who is a neighbour: its weights, and what it learned to shape them, play no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnn2gnn.graph.layers import GraphLayer
+from cnn2gnn.graph.sparse import SparseGraph
+
+CHANNELS = 32  # of a head
+SLOPE = 0.2  # of LeakyReLU, as in GATv2
+
+
+class Attention(GraphLayer):
+    """Weights by attention between keys, one row of them for each head, and their mean."""
+
+    def __init__(self, width: int, heads: int = 1) -> None:
+        super().__init__(width, heads)
+        self.query = nn.Linear(width, heads * CHANNELS)  # W_q and b
+        self.key = nn.Linear(width, heads * CHANNELS, bias=False)  # W_k
+        self.score = nn.Parameter(torch.empty(heads, CHANNELS))  # a
+        nn.init.xavier_uniform_(self.score)
+
+    def forward(
+        self, graph: SparseGraph, queries: Tensor, keys: Tensor, looked_at: Tensor | None = None
+    ) -> SparseGraph:
+        """As `GraphLayer.forward`; the gradient flows into queries and keys."""
+        with torch.autocast(queries.device.type, enabled=False):
+            # embedding, not keys[neighbours]: its gradient sums in the same order on any run
+            there = self.key(F.embedding(graph.neighbours, keys))  # (N, k, H·c)
+            sums = self.query(queries)[:, None] + there  # (N, k, H·c)
+            hidden = F.leaky_relu(sums, SLOPE).unflatten(2, self.score.shape)  # (N, k, H, c)
+            scores = (hidden * self.score).sum(3)  # e_ij, (N, k, H)
+            scores = scores.masked_fill(graph.weights[:, :, None] <= 0, -torch.inf)
+            weights = scores.softmax(1).mean(2)  # (N, k)
+        return replace(graph, weights=weights)

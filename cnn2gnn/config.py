@@ -133,7 +133,7 @@ class TrainingConfig:
     )
     stage_two: str = _parameter(
         "frozen",
-        "whether the stem stands still in stage two, or stage one goes on beside it",
+        "frozen: the stem stands still in stage two; joint: stage one goes on beside it",
         choices=("frozen", "joint"),
     )
     graph_epochs: int = _parameter(

@@ -82,8 +82,8 @@ class Students:
     def _train_first(
         self, stage: str, student: Student, config: Config, cache: TeacherCache | None, path: Path
     ) -> None:
-        loss = self._loss(config)
-        task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device)
+        device, loss = self.fabric.device, self._loss(config)
+        task = StudentTask(student, self.splits, cache, config, loss, device)
         trained = self._fit(task, distillation_recipe(config), stage)
         assert isinstance(trained, Student)
         if self.fabric.is_global_zero:
@@ -98,10 +98,11 @@ class Students:
         weights, _ = load_tensors(distilled)
         load_state(student, student.state_dict() | weights, distilled)
         given = (student, self.splits, config, self.fabric.device, path.parent / "snapshots")
-        joint = config.training.stage_two == "joint"
-        task = (
-            JointTask(*given, cache=cache, loss=self._loss(config)) if joint else GraphTask(*given)
-        )
+        task: GraphTask
+        if config.training.stage_two == "joint":
+            task = JointTask(*given, cache=cache, loss=self._loss(config))
+        else:
+            task = GraphTask(*given)
         self._fit(task, graph_recipe(config), stage + GRAPH)
         if self.fabric.is_global_zero:
             student.save(path)

@@ -132,6 +132,11 @@ class TrainingConfig:
         minimum=0,
         search=(1, 12),
     )
+    stage_two: str = _parameter(
+        "frozen",
+        "frozen: the stem stands still in stage two; joint: stage one goes on beside it",
+        choices=("frozen", "joint"),
+    )
     graph_epochs: int = _parameter(
         8,
         "stage two: passes in which the graph network learns, and the twin without a graph",

@@ -43,7 +43,7 @@ OWN: dict[str, set[str]] = {
     "02_distill": set(),
     "03_explore": {"compare"},
     "04_report": {"runs", "reports_dir"},
-    "05_without_retraining": {"late", "images_per_class", "noise", "seeds"},
+    "05_without_retraining": {"late", "images_per_class", "noise", "label_shares", "seeds"},
     "06_compare": {"name", "values", "jobs", "reports_dir"},
     "07_beyond_images": {"speech", "bands", "texts", "epochs", "teacher_epochs"},
 }

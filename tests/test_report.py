@@ -237,6 +237,13 @@ class TestTwin:
         assert "same features" not in text
         assert "kd_weight 0.25 instead of 0.5" in text
 
+    def test_a_stem_that_went_on_gives_no_features_in_common(self, second_run):
+        parameters = second_run.config.parameters() | {"stage_two": "joint"}
+        run = Run(second_run.folder, second_run.manifest | {"parameters": parameters})
+        text = accuracy([Results.read(run)]).text
+        assert "same features" not in text
+        assert "begins stage two with the same stem, which goes on" in text
+
 
 class TestSeveralRuns:
     def test_seeds_are_averaged(self, small_run, second_run):

@@ -22,7 +22,7 @@ _DATA = ("dataset", "image_size", "train_images", "validation")
 _DEPENDS = {
     TEACHER: (*_DATA, "teacher", "teacher_batch_size"),
     DISTILLING: (*_DATA, "stem", "batch_size"),
-    LEARNING: (*_DATA, "stem", "graph", "layer", "graph_batch_size", "scope"),
+    LEARNING: (*_DATA, "stem", "graph", "layer", "graph_batch_size", "scope", "stage_two"),
 }
 
 

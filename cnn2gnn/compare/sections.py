@@ -72,7 +72,7 @@ def _accuracies(tidy: pd.DataFrame, gains: pd.DataFrame, source: str) -> Section
     return Section(
         "Accuracy",
         "Test accuracy in %, last epoch; nothing is chosen on test. inductive: each image alone "
-        "against the bank; twin: as long on the same features, without a graph.",
+        "against the bank; twin: from the same stage one, trained as long, without a graph.",
         (
             Exhibit(
                 "accuracy",

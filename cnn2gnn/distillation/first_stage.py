@@ -27,7 +27,7 @@ DISTILLED, FACTS = "distilled.safetensors", "distilled.json"
 LATER = (
     *("graph", "layer", "k", "heads", "scope", "baselines", "twin_kd_weight"),
     *("eval_batch_size", "eval_repeats"),
-    *("graph_epochs", "graph_batch_size", "graph_learning_rate", "graph_views"),
+    *("stage_two", "graph_epochs", "graph_batch_size", "graph_learning_rate", "graph_views"),
 )
 # What a student that learns from labels alone does not know.
 TAUGHT = ("loss", "kd_weight", "temperature")

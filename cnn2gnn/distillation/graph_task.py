@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
 from cnn2gnn.evaluation.metrics import accuracy
-from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
+from cnn2gnn.evaluation.protocols import InBatches, inductive, node_tensors
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.output import StudentOutput
@@ -48,15 +50,14 @@ class GraphTask:
         snapshots: Path | None = None,
     ) -> None:
         self.student = student.to(device).eval()
-        self.module = student.network
+        self.network = student.network
+        self.module: nn.Module = self.network
         self.size = len(splits.train)
         self.train, self.validation = splits.train.to(device), splits.validation.to(device)
         self.augmentation = splits.train.augmentation_for(config.data.augmentation)
         self.config, self.snapshots = config, snapshots
-        self.clean = student.features(self.train.images)  # (M, d)
+        self._look()
         self.clean_pixels = student.pixels(self.train.images)  # (M, p) or None
-        # V of (M, d)
-        self.views = [self._features(v) for v in range(1, config.training.graph_views + 1)]
         # a fixed sample in which every class has its share, whatever the order of the images
         self._shown, self._shown_bank = (
             stratified_order(part.labels.cpu(), 0, SNAPSHOT)[:count].sort().values.to(device)
@@ -65,16 +66,25 @@ class GraphTask:
                 (self.train, SNAPSHOT_BANK),
             )
         )
-        self._held_out = no_graph(student, self.validation.images)
-        self.module.start_keys(self.clean)
+        self.network.start_keys(self.clean)
         self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Cross-entropy of the training images `indices` `(B,)`, with and without the graph."""
-        view = epoch % len(self.views)
-        x, labels = self.views[view][indices], self.train.labels[indices]
-        pixels = self._pixels(indices, view + 1)  # (B, p) or None
-        out = model(x, *self._beside(x, indices, epoch, pixels), pixels)
+        return self._by_labels(model(*self._query(indices, epoch)), indices)
+
+    def _query(
+        self, indices: Tensor, epoch: int
+    ) -> tuple[Tensor, Bank | None, Tensor | None, Tensor | None]:
+        """What the network is given of the training images: features, bank, exclude, pixels."""
+        view = 1 + epoch % self.config.training.graph_views
+        x = self._features(view)[indices]  # (B, d)
+        pixels = self._pixels(indices, view)  # (B, p) or None
+        return x, *self._beside(x, indices, epoch, pixels), pixels
+
+    def _by_labels(self, out: StudentOutput, indices: Tensor) -> Tensor:
+        """Cross-entropy of what the network says of the training images `indices`."""
+        labels = self.train.labels[indices]
         loss = F.cross_entropy(out.base_logits, labels, label_smoothing=SMOOTHING)
         if out.graph is None:
             return loss
@@ -88,7 +98,7 @@ class GraphTask:
 
         Of the whole bank only those nodes get keys with a gradient that can become neighbours.
         """
-        network = self.module
+        network = self.network
         if network.scope == "none":
             return None, None
         if network.scope == "batch":
@@ -106,10 +116,8 @@ class GraphTask:
     def _bank_of_pass(self, epoch: int) -> Bank:
         """The bank as it was when this pass began: what was said of each node, and who looked."""
         if self._began is None or self._began[0] != epoch:
-            training = self.module.training
-            self.module.eval()  # without dropout
-            self._began = (epoch, self._bank(slice(None)))
-            self.module.train(training)
+            with evaluating(self.network):  # without dropout
+                self._began = (epoch, self._bank(slice(None)))
         return self._began[1]
 
     @torch.no_grad()
@@ -120,7 +128,7 @@ class GraphTask:
         """
         assert isinstance(module, GraphNetwork)
         labels = self.validation.labels
-        nodes = module(self._held_out.features, pixels=self._held_out.pixels)
+        nodes = module(self._held_out, pixels=self.student.pixels(self.validation.images))
         if module.scope == "batch":
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
             size = min(self.config.runtime.eval_batch_size, len(labels))
@@ -136,11 +144,22 @@ class GraphTask:
             "base_accuracy": accuracy(nodes.logits, labels),
         }
 
+    def _look(self) -> None:
+        """Take the features that the stem gives now."""
+        with evaluating(self.student.stem):
+            self.clean = self.student.features(self.train.images)  # (M, d)
+            self._held_out = self.student.features(self.validation.images)
+        self._views: dict[int, Tensor] = {}  # each (M, d), once it is asked for
+
     def _features(self, view: int) -> Tensor:
         """Features of the training images in a view, `(M, d)`."""
-        chunks = torch.arange(self.size, device=self.clean.device).split(500)
-        seen = (self.train.view(chunk, view, self.augmentation) for chunk in chunks)
-        return torch.cat([self.student.features(images) for images in seen])
+        if view not in self._views:
+            chunks = torch.arange(self.size, device=self.clean.device).split(500)
+            seen = (self.train.view(chunk, view, self.augmentation) for chunk in chunks)
+            with evaluating(self.student.stem):
+                features = [self.student.features(images) for images in seen]
+            self._views[view] = torch.cat(features)
+        return self._views[view]
 
     def _pixels(self, indices: Tensor, view: int) -> Tensor | None:
         if self.clean_pixels is None:
@@ -150,12 +169,12 @@ class GraphTask:
     def _bank(self, rows: Tensor | slice) -> Bank:
         """The bank of some training images."""
         pixels = None if self.clean_pixels is None else self.clean_pixels[rows]
-        bank = self.module.bank(self.clean[rows], self.train.labels[rows], pixels)
-        return self.module.counted(bank)
+        bank = self.network.bank(self.clean[rows], self.train.labels[rows], pixels)
+        return self.network.counted(bank)
 
     def _save_snapshot(self, nodes: StudentOutput, folder: Path, epoch: int) -> None:
         """Keep the graph of some validation nodes: against a small bank, or among themselves."""
-        network, some = self.module, self._shown
+        network, some = self.network, self._shown
         x, pixels = nodes.features[some], None if nodes.pixels is None else nodes.pixels[some]
         labels, itself = self.validation.labels[some], None
         bank = self._bank(self._shown_bank)
@@ -167,3 +186,14 @@ class GraphTask:
         tensors = node_tensors(seen, labels)
         tensors["neighbour_labels"] = among[seen.graph.neighbours].cpu()
         save_tensors(folder / f"epoch-{epoch:03d}.safetensors", tensors)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Have `module` in evaluation mode, and then as it was."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

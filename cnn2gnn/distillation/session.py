@@ -100,8 +100,8 @@ class Session:
         """Return a baseline, trained or loaded.
 
         Args:
-            name: `twin` is the same stem and base branch, trained as long on the same features
-                without a graph; `undistilled` the graph student without a teacher.
+            name: `twin` is the same stem and base branch, trained as long from the same stage
+                one, without a graph; `undistilled` the graph student without a teacher.
         """
         config = self.run.config
         if name == "undistilled":

@@ -18,8 +18,8 @@ from cnn2gnn.runs.own import Loss
 class StudentTask:
     """Distillation of one student's base branch.
 
-    The graph comes afterwards, on features that stand still (`GraphTask`): trained together, the
-    stem was no better, the keys of the bank grew stale, and every epoch paid for the search.
+    The graph comes afterwards (`GraphTask`): trained together from the start, the stem was no
+    better, the keys of the bank grew stale, and every epoch paid for the search.
 
     Args:
         student: to be trained.
@@ -48,19 +48,29 @@ class StudentTask:
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """KD on the images `indices` `(B,)`, in this epoch's view."""
-        training = self.config.training
-        view = view_of(epoch, training.views)  # also without a teacher: else two things differed
-        images = self.train.view(indices, view, self.augmentation)
-        logits, labels = model(images).logits.float(), self.train.labels[indices]
+        images = self.images(indices, epoch)
+        return self.distillation(model(images).logits, images, indices, epoch)
+
+    def images(self, indices: Tensor, epoch: int) -> Tensor:
+        """The training images `indices` in this epoch's view, `(B, C, H, W)`."""
+        return self.train.view(indices, self._view(epoch), self.augmentation)
+
+    def distillation(self, logits: Tensor, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Loss of the base branch's `logits` `(B, C)` on `images`, which `images` has given."""
+        training, labels = self.config.training, self.train.labels[indices]
         if self.cache is None:
-            return F.cross_entropy(logits, labels)
+            return F.cross_entropy(logits.float(), labels)
         return self.distillation_loss(
-            logits,
-            self.cache.logits(indices, view, images),
+            logits.float(),
+            self.cache.logits(indices, self._view(epoch), images),
             labels,
             temperature=training.temperature,
             weight=training.kd_weight,
         )
+
+    def _view(self, epoch: int) -> int:
+        # also without a teacher: else two things differed
+        return view_of(epoch, self.config.training.views)
 
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
         """Validation accuracy in [0, 1], without a graph."""

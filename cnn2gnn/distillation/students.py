@@ -17,6 +17,7 @@ from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.first_stage import DISTILLED, FirstStage
 from cnn2gnn.distillation.graph_task import GraphTask
+from cnn2gnn.distillation.joint_task import JointTask
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, Task, fit, place
 from cnn2gnn.distillation.student_task import StudentTask
 from cnn2gnn.graph import GraphLearner
@@ -24,6 +25,7 @@ from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.epochs import GRAPH, EpochLog
+from cnn2gnn.runs.own import Loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -58,7 +60,7 @@ class Students:
             first = self.run.stage_folder(distilled_as or stage) / DISTILLED
             if not self._exists(first):
                 self._distil(distilled_as or stage, config, cache, first)
-            self._learn_graph(stage, config, first, path)
+            self._learn_graph(stage, config, cache, first, path)
         return self._load(path, config)
 
     def _distil(self, stage: str, config: Config, cache: TeacherCache | None, path: Path) -> None:
@@ -80,21 +82,27 @@ class Students:
     def _train_first(
         self, stage: str, student: Student, config: Config, cache: TeacherCache | None, path: Path
     ) -> None:
-        loss = self.run.own.loss or LOSSES[config.training.loss]
-        task = StudentTask(student, self.splits, cache, config, loss, self.fabric.device)
+        device, loss = self.fabric.device, self._loss(config)
+        task = StudentTask(student, self.splits, cache, config, loss, device)
         trained = self._fit(task, distillation_recipe(config), stage)
         assert isinstance(trained, Student)
         if self.fabric.is_global_zero:
             trained.save(path)
         self._done(stage)
 
-    def _learn_graph(self, stage: str, config: Config, distilled: Path, path: Path) -> None:
+    def _learn_graph(
+        self, stage: str, config: Config, cache: TeacherCache | None, distilled: Path, path: Path
+    ) -> None:
         student = place(self._new(config), self.fabric.device)
         # stem and base branch; what belongs to the graph begins as it was made
         weights, _ = load_tensors(distilled)
         load_state(student, student.state_dict() | weights, distilled)
-        snapshots = path.parent / "snapshots"
-        task = GraphTask(student, self.splits, config, self.fabric.device, snapshots)
+        given = (student, self.splits, config, self.fabric.device, path.parent / "snapshots")
+        task: GraphTask
+        if config.training.stage_two == "joint":
+            task = JointTask(*given, cache=cache, loss=self._loss(config))
+        else:
+            task = GraphTask(*given)
         self._fit(task, graph_recipe(config), stage + GRAPH)
         if self.fabric.is_global_zero:
             student.save(path)
@@ -138,6 +146,9 @@ class Students:
             modality=train.modality,
             codec=train.codec,
         )
+
+    def _loss(self, config: Config) -> Loss:
+        return self.run.own.loss or LOSSES[config.training.loss]
 
     def _parts(self, config: Config) -> tuple[nn.Module | None, GraphLearner | None]:
         """Stem and graph learner of the user's own, for a student of this configuration."""

@@ -92,6 +92,8 @@ def _twin(result: Results) -> str:
         f"it learned for as many passes of stage two ({training.graph_epochs}), without a graph."
     )
     if training.twin_kd_weight in (None, training.kd_weight):
+        if training.stage_two == "joint":
+            return f" The twin begins stage two with the same stem, which goes on, and {passes}"
         return f" The twin has the same stem and hence the same features, and {passes}"
     return (
         f" The twin has the same kind of stem, distilled by itself (kd_weight "
@@ -135,8 +137,8 @@ def training(results: Sequence[Results]) -> Section:
     history = [row for result in results for row in result.run.history()]
     return Section(
         "Training",
-        "Stage one distils stem and base branch. Stage two learns the graph and its layers, on "
-        "features that stand still. Each stage and model has a loss of its own: curves compare in "
+        "Stage one distils stem and base branch. Stage two learns the graph and its layers; its "
+        "loss moves no features. Each stage and model has a loss of its own: curves compare in "
         "accuracy, not in loss.",
         (
             Exhibit(

@@ -1,0 +1,96 @@
+"""Few labels: who keeps one, and what a node without one tells."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.data import DataError, Splits
+from cnn2gnn.evaluation.few_labels import compare, with_answers, with_few_labels
+from cnn2gnn.evaluation.protocols import inductive, no_graph
+from cnn2gnn.models.student import Student
+from cnn2gnn.models.teacher import Teacher
+from cnn2gnn.runs import Run
+
+
+class Oracle(nn.Module):
+    """Knows the class of each of these images."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("images", images.flatten(1).float() / 255)
+        self.register_buffer("answers", 100 * nn.functional.one_hot(labels, 10).float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answers[torch.cdist(images.flatten(1), self.images).argmin(1)]
+
+
+@pytest.fixture(scope="module")
+def given(small_run: Run) -> tuple[Student, Splits]:
+    return small_run.load_student(), small_run.load_splits()
+
+
+def test_each_class_keeps_its_share_and_no_image_is_lost(given: tuple[Student, Splits]) -> None:
+    _, splits = given
+    before = splits.train.labels.bincount()
+    smaller: Tensor | None = None
+    for share in (0.01, 0.05, 0.1, 0.5):
+        labelled, rest = with_few_labels(splits, share, seed=3)
+        counts = labelled.train.labels.bincount(minlength=10)
+        assert counts.sum() == round(share * len(splits.train))
+        assert (counts - share * before).abs().max() <= 1 and counts.min() >= 1
+        assert torch.equal(counts + rest.labels.bincount(), before)
+        assert labelled.test is splits.test and labelled.validation is splits.validation
+        images = labelled.train.images.flatten(1).float()
+        if smaller is not None:
+            assert torch.cdist(smaller, images).min(1).values.max() < 1e-2, "not nested"
+        smaller = images
+    other, _ = with_few_labels(splits, 0.5, seed=4)
+    assert not torch.equal(other.train.images, labelled.train.images)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 1.0])
+def test_too_few_labels_are_refused(given: tuple[Student, Splits], share: float) -> None:
+    with pytest.raises(DataError, match=rf"share={share} leaves .* from 10, one a class, to"):
+        with_few_labels(given[1], share, seed=0)
+
+
+def test_an_answer_counts_as_a_label_does(given: tuple[Student, Splits]) -> None:
+    student, splits = given
+    labelled, rest = with_few_labels(splits, 0.2, seed=0)
+    bank = student.bank(labelled.train.images, labelled.train.labels)
+    nodes = no_graph(student, splits.test.images)
+    onehot = nn.functional.one_hot(rest.labels, 10)
+    told = inductive(student, nodes, with_answers(student, bank, rest.images, onehot))
+    known = inductive(student, nodes, bank.joined(student.bank_nodes(rest.images, rest.labels)))
+    torch.testing.assert_close(told.logits, known.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_student_says_itself_tells_it_nothing_new(given: tuple[Student, Splits]) -> None:
+    student, splits = given
+    labelled, rest = with_few_labels(splits, 0.2, seed=0)
+    bank = student.bank(labelled.train.images, labelled.train.labels)
+    own = no_graph(student, rest.images).logits.softmax(1)
+    joined = with_answers(student, bank, rest.images, own)
+    assert torch.equal(joined.residuals[: len(bank)], bank.residuals)
+    assert joined.residuals[len(bank) :].abs().max() < 2e-3  # a bank is in half precision
+    assert (joined.labels[len(bank) :] == -1).all()
+
+
+def test_a_teacher_that_knows_all_is_worth_all_labels(given: tuple[Student, Splits]) -> None:
+    student, splits = given
+    labelled, rest = with_few_labels(splits, 0.1, seed=0)
+    images, labels = (
+        torch.cat([getattr(part, name) for part in splits]) for name in ("images", "labels")
+    )
+    teacher = Teacher(Oracle(images, labels), [0.0], [1.0], "oracle")
+    found = compare(student, student, teacher, labelled, rest).set_index("method")["accuracy"]
+    assert found["teacher"] == 1
+    assert found["and unlabelled ones"] == found["as if all were labelled"]
+    assert found["twin"] == pytest.approx(
+        (no_graph(student, splits.test.images).logits.argmax(1) == splits.test.labels)
+        .float()
+        .mean()
+        .item()
+    )

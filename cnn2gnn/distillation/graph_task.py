@@ -12,6 +12,8 @@ from cnn2gnn.base.files import save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
+from cnn2gnn.distillation.collectives import Shares, several_processes
+from cnn2gnn.distillation.sharded_search import ShardedSearch
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
 from cnn2gnn.models.bank import Bank
@@ -66,6 +68,7 @@ class GraphTask:
         )
         self._held_out = no_graph(student, self.validation.images)
         self.module.start_keys(self.clean)
+        self._search = ShardedSearch(self.size) if several_processes() else None
         self._said: tuple[int, Tensor] | None = None  # in which pass, softmax(base_j) (M, C)
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
@@ -91,23 +94,23 @@ class GraphTask:
         if network.scope == "none":
             return None, None
         if network.scope == "batch":
-            return network.among(x, pixels), torch.arange(len(x), device=x.device)
+            return _gathered(network.among(x, pixels))
         with torch.no_grad():
-            everybody = Bank(
-                network.keys(self.clean),
-                self.train.labels,
-                self._base(epoch),
-                self.clean_pixels,
-            )
-            near = network.candidates(x, everybody, indices, pixels)
-        if near is None:
-            return everybody, indices
+            mine = slice(None) if self._search is None else self._search.rows
+            near = network.candidates(x, self._nodes(mine, epoch), indices, pixels, self._search)
+            if near is None:
+                return self._nodes(slice(None), epoch), indices
         rows = near.unique()  # (m,), ascending
-        bank = everybody.subset(rows)
-        bank = Bank(network.keys(self.clean[rows]), bank.labels, bank.probabilities, bank.pixels)
         place = torch.searchsorted(rows, indices).clamp(max=len(rows) - 1)  # (B,)
-        return bank, place.where(rows[place] == indices, -1)
+        return self._nodes(rows, epoch), place.where(rows[place] == indices, -1)
 
+    def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
+        """Some of the M nodes that queries of this pass meet."""
+        pixels = None if self.clean_pixels is None else self.clean_pixels[rows]
+        keys = self.module.keys(self.clean[rows])
+        return Bank(keys, self.train.labels[rows], self._base(epoch)[rows], pixels)
+
+    @torch.no_grad()
     def _base(self, epoch: int) -> Tensor:
         """softmax(base_j) of the training images `(M, C)`, as it was when this pass began."""
         if self._said is None or self._said[0] != epoch:
@@ -171,3 +174,17 @@ class GraphTask:
         tensors = node_tensors(seen, labels)
         tensors["neighbour_labels"] = among[seen.graph.neighbours].cpu()
         save_tensors(folder / f"epoch-{epoch:03d}.safetensors", tensors)
+
+
+def _gathered(bank: Bank) -> tuple[Bank, Tensor]:
+    """The nodes of all shares of the batch `(B, …)`, and the places of this process's `(B_r,)`.
+
+    So one process would see them; the gradient of a node's keys comes back to its process.
+    """
+    shares = Shares.of(bank.labels)
+    pixels = None if bank.pixels is None else shares.gathered(bank.pixels)
+    keys, labels, said = (
+        shares.gathered(each) for each in (bank.keys, bank.labels, bank.probabilities)
+    )
+    itself = torch.arange(shares.mine.start, shares.mine.stop, device=labels.device)
+    return Bank(keys, labels, said, pixels), itself

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.distillation.cache import TeacherCache, view_of
+from cnn2gnn.distillation.collectives import Shares
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.models.student import Student
@@ -54,10 +55,11 @@ class StudentTask:
         logits, labels = model(images).logits.float(), self.train.labels[indices]
         if self.cache is None:
             return F.cross_entropy(logits, labels)
+        told = self.cache.logits(indices, view, images)
+        # some losses compare the images of a batch: every process sees those of all
+        shares = Shares.of(labels)
         return self.distillation_loss(
-            logits,
-            self.cache.logits(indices, view, images),
-            labels,
+            *(shares.gathered(each) for each in (logits, told, labels)),
             temperature=training.temperature,
             weight=training.kd_weight,
         )

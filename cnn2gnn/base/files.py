@@ -82,22 +82,37 @@ def _short(name: str) -> str:
     return os.fsdecode(os.fsencode(name)[:120])
 
 
+def sweep(folder: str | Path) -> None:
+    """Remove what killed writers have left in a folder and below it.
+
+    Whoever opens a folder to go on with it calls this: a file that nobody writes again would keep
+    the temporary one beside it for ever. Safe beside other processes, which are still writing.
+    """
+    for left in Path(folder).rglob(".*.*-*-*"):
+        _remove_if_abandoned(left)
+
+
 def _sweep(path: Path) -> None:
-    """Remove what writers of `path` that were killed have left behind.
+    """Remove what killed writers of `path` have left behind."""
+    for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*-*-*"):
+        _remove_if_abandoned(left)
+
+
+def _remove_if_abandoned(left: Path) -> None:
+    """Remove a temporary file whose writer is gone.
 
     On a shared volume, a process of another machine may be writing: its number says nothing here,
     so that only the age of its file counts.
     """
-    for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*-*-*"):
-        machine, _, writer = left.name.rpartition("-")[0].rpartition("-")
-        if not writer.isdecimal():
-            continue
-        with suppress(FileNotFoundError):  # its writer was faster
-            ours = machine.endswith(f".{_machine()}")
-            dead = ours and not psutil.pid_exists(int(writer))
-            old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
-            if dead or (old and not ours):
-                left.unlink()
+    machine, _, writer = left.name.rpartition("-")[0].rpartition("-")
+    if not writer.isdecimal():
+        return
+    with suppress(FileNotFoundError):  # its writer was faster
+        ours = machine.endswith(f".{_machine()}")
+        dead = ours and not psutil.pid_exists(int(writer))
+        old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
+        if dead or (old and not ours):
+            left.unlink()
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:

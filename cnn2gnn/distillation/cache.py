@@ -15,7 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
 
@@ -50,6 +50,7 @@ class TeacherCache:
         if self.views:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
+                sweep(self.folder)
                 missing = [v for v in range(1, self.views + 1) if not self._path(v).exists()]
                 for view in tqdm(missing, desc="teacher's logits", unit="view", disable=None):
                     self._compute(view)

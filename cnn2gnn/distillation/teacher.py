@@ -13,7 +13,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.base.files import BrokenFileError, write_json
+from cnn2gnn.base.files import BrokenFileError, sweep, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
@@ -80,6 +80,8 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
     folder.mkdir(parents=True, exist_ok=True)
     path, facts = folder / "teacher.safetensors", folder / "teacher.json"
     with FileLock(folder / ".lock") if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            sweep(folder)
         fabric.barrier()  # rank 0 holds the lock
         if not fabric.broadcast(path.exists() and facts.exists()):
             teacher = new_teacher(config, splits.train)
@@ -87,7 +89,8 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
             if fabric.is_global_zero:
                 teacher.save(path)
                 write_json(facts, _facts(config, splits, Teacher.load(path)))
-                (folder / CHECKPOINT).unlink(missing_ok=True)
+        if fabric.is_global_zero:  # also where it was killed before it could do so
+            (folder / CHECKPOINT).unlink(missing_ok=True)
         fabric.barrier()
     return place(_load(path, facts), fabric.device)  # one teacher for all ranks
 

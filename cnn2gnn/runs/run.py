@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from cnn2gnn.base.files import load_tensors
+from cnn2gnn.base.files import load_tensors, sweep
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.models.teacher import Teacher
@@ -154,6 +154,7 @@ class Run:
             raise RunLockedError(
                 f"another process is working on {self.folder}; wait for it or choose another run"
             ) from None
+        sweep(self.folder)  # what a process that was killed has left
         before = self._go_on()  # again: others may have been here before the lock was ours
         if before is not None:
             manifest.tell(before, self.manifest, self.folder)

@@ -12,35 +12,41 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import multiprocessing
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import kill_nine_child
 import pandas
+import psutil
 import torch
 
 from cnn2gnn.base.files import load_tensors
 
-CHILD = Path(__file__).with_name("kill_nine_child.py")
+# A server that has imported everything forks each child: those would do little else.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["kill_nine_child"])
 PHASES = ("half written", "not yet named", "just named")
 # A report takes ten times a small run: one kill in so many is of a report.
-REPORT_EVERY = 10
+REPORT_EVERY = 20
 # What a machine measures of itself is never the same twice.
 TIMES = ("measured", "images_per_second", "seconds")
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a child is killed: `seconds` after its imports, or in its `write`-th write."""
+    """When a child is killed: after `seconds` of computing, or in its `write`-th write."""
 
     step: str  # "run" or "report"
     seconds: float = 0.0
@@ -69,51 +75,52 @@ class Place:
         self.folder, self.photos = folder, photos
         (folder / "tmp").mkdir(parents=True)
 
-    def start(self, step: str, *more: str) -> subprocess.Popen[str]:
-        """Start the run, or the report, in a process of its own."""
-        command = [sys.executable, str(CHILD), str(self.folder), str(self.photos), step, *more]
-        places = {"CNN2GNN_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder / "tmp")}
-        return subprocess.Popen(
-            command,
-            env=os.environ | places,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
     def killed(self, moment: Moment) -> bool:
         """Start, and kill at that moment; False where it had ended before."""
-        more = () if moment.write is None else (str(moment.write), moment.phase)
-        process = self.start(moment.step, *more)
-        assert process.stdout is not None
-        process.stdout.readline()  # its imports are done
-        if moment.write is None:
-            time.sleep(moment.seconds)
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return process.returncode == -signal.SIGKILL
+        process, told = self._start(moment.step, moment.write, moment.phase)
+        clock = psutil.Process(process.pid)
+        with suppress(psutil.NoSuchProcess):  # it has ended, one way or the other
+            while moment.write is None and process.is_alive() and not told.poll():
+                times = clock.cpu_times()
+                if times.user + times.system >= moment.seconds:
+                    process.kill()
+                    break
+                time.sleep(0.005)
+        process.join()
+        return process.exitcode == -signal.SIGKILL
 
     def finished(self, step: str) -> tuple[float, int]:
-        """Run to the end; return the seconds after the imports and the number of writes.
+        """Run to the end; return the seconds of computing and the number of writes.
 
         Raises:
-            RuntimeError: it fails, with the end of what it said.
+            RuntimeError: it fails, with what it said.
         """
-        process = self.start(step)
-        assert process.stdout is not None
-        process.stdout.readline()
-        began = time.monotonic()
-        said, errors = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"{step} ended with {process.returncode}: {errors.strip()[-300:]}")
-        return time.monotonic() - began, int(said.split()[-1])
+        process, told = self._start(step)
+        clock, spent = psutil.Process(process.pid), 0.0
+        while process.is_alive() and not told.poll(0.05):
+            times = clock.cpu_times()
+            spent = times.user + times.system
+        said = told.recv()
+        process.join()
+        if not isinstance(said, int):
+            raise RuntimeError(f"{step} failed: {said}")
+        return spent, said
+
+    def _start(
+        self, step: str, write: int | None = None, phase: str = ""
+    ) -> tuple[BaseProcess, Connection]:
+        """Start the run, or the report, in a process of its own."""
+        told, tell = PROCESSES.Pipe(duplex=False)
+        arguments = (self.folder, self.photos, step, write, phase, tell)
+        process = PROCESSES.Process(target=kill_nine_child.work, args=arguments)
+        process.start()
+        tell.close()
+        return process, told
 
     def temporaries(self) -> list[Path]:
         """Files and folders that nobody is to find here after the end."""
         hidden = [path for path in self.folder.rglob(".*") if path.name != ".lock"]
-        # torch keeps what it compiles, by the user's name, for all processes
-        kept = "torchinductor_"
-        return hidden + [p for p in (self.folder / "tmp").iterdir() if kept not in p.name]
+        return hidden + list((self.folder / "tmp").iterdir())
 
     def stage(self) -> str:
         """What was being done, by what is there."""
@@ -156,7 +163,9 @@ def _same(expected: Path, found: Path) -> bool:
         one, two = (json.loads(path.read_text()) for path in (expected, found))
         return _untimed(one) == _untimed(two)
     if expected.suffix == ".jsonl":
-        rows = [[json.loads(line) for line in p.read_text().splitlines()] for p in (expected, found)]
+        rows = [
+            [json.loads(line) for line in p.read_text().splitlines()] for p in (expected, found)
+        ]
         return _untimed(rows[0]) == _untimed(rows[1])
     if expected.suffix == ".csv" and expected.stem not in ("cost", "pareto_points", "runs"):
         return pandas.read_csv(expected).equals(pandas.read_csv(found))
@@ -171,9 +180,7 @@ def _same(expected: Path, found: Path) -> bool:
 def _untimed(content: object) -> object:
     """Metrics without what a clock has said."""
     if isinstance(content, dict):
-        return {
-            n: _untimed(v) for n, v in content.items() if n not in (*TIMES, "checksum")
-        }
+        return {n: _untimed(v) for n, v in content.items() if n not in (*TIMES, "checksum")}
     return [_untimed(v) for v in content] if isinstance(content, list) else content
 
 
@@ -206,7 +213,7 @@ def moments(kills: int, spent: dict[str, tuple[float, int]], chance: random.Rand
     """Draw moments: by the clock and by the write in turn, of a report one in `REPORT_EVERY`."""
     drawn = []
     for number in range(kills):
-        step = "report" if "report" in spent and number % REPORT_EVERY == 9 else "run"
+        step = "report" if "report" in spent and number % REPORT_EVERY == 7 else "run"
         seconds, writes = spent[step]
         if (number // REPORT_EVERY if step == "report" else number) % 2:
             write, phase = chance.randrange(writes), PHASES[chance.randrange(len(PHASES))]
@@ -220,9 +227,7 @@ def measure(
     kills: int, seed: int, jobs: int, images: int, folder: Path, steps: Sequence[str]
 ) -> list[Outcome]:
     """Run undisturbed, then `kills` trials; print a line for each."""
-    from kill_nine_child import write_photos
-
-    write_photos(folder / "photos", images)
+    kill_nine_child.write_photos(folder / "photos", images)
     unbroken = Place(folder / "unbroken", folder / "photos")
     spent = {step: unbroken.finished(step) for step in steps}
     for step, (seconds, writes) in spent.items():
@@ -249,7 +254,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="trials beside one another")
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--no-report", action="store_true", help="kill runs only")
     options = parser.parse_args()
     steps = ("run",) if options.no_report else ("run", "report")

@@ -1,23 +1,30 @@
-"""What `kill_nine` kills: a small run on class folders, or its report.
-
-Called with a write's number and a phase, it kills itself in that write, by the signal that nothing
-can catch.
-"""
+"""What `kill_nine` kills: a small run on class folders, or its report."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
+import tempfile
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+# What takes seconds to import is imported before a child begins, not in each of them.
+import lightning_fabric  # noqa: F401
+import numpy as np
+import torch._dynamo  # noqa: F401
+import torchvision.models  # noqa: F401
+import umap  # noqa: F401
+
+from cnn2gnn.config import Config
+from cnn2gnn.distillation.distil import distil
+from cnn2gnn.report import Report
 
 writes = 0
 
 
 def write_photos(folder: Path, count: int) -> None:
     """Write so many of scikit-learn's digits as class folders of PNG files."""
-    import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -29,10 +36,8 @@ def write_photos(folder: Path, count: int) -> None:
         Image.fromarray(image).save(path)
 
 
-def config(folder: Path, photos: Path) -> Any:
+def config(folder: Path, photos: Path) -> Config:
     """A run that goes through every stage in seconds."""
-    from cnn2gnn.config import Config
-
     return Config.from_parameters(
         dataset=f"folder:{photos}",
         runs_dir=str(folder / "runs"),
@@ -42,9 +47,9 @@ def config(folder: Path, photos: Path) -> Any:
         stem="conv-tiny",
         hidden=32,
         k=5,
-        teacher_epochs=3,
-        epochs=4,
-        graph_epochs=3,
+        teacher_epochs=2,
+        epochs=3,
+        graph_epochs=2,
         views=2,
         graph_views=2,
         graph_batch_size=64,
@@ -71,22 +76,21 @@ def count_writes(fatal: int | None, phase: str) -> None:
     os.replace = replace
 
 
-def main() -> None:
-    """Say when the imports are done, do the step, and say how many files were written."""
-    folder, photos, step, *more = sys.argv[1:]
-    import lightning_fabric  # noqa: F401 - what takes seconds is done before the clock starts
+def work(
+    folder: Path, photos: Path, step: str, fatal: int | None, phase: str, told: Connection
+) -> None:
+    """Do a step in `folder`: `run` or `report`; tell how many files were written, or the error.
 
-    from cnn2gnn.distillation.distil import distil
-    from cnn2gnn.report import Report
-
-    count_writes(int(more[0]) if more else None, more[1] if more else "")
-    print("ready", flush=True)
-    if step == "run":
-        distil(config(Path(folder), Path(photos)))
-    else:
-        Report.build([Path(folder, "runs", "r")]).write(Path(folder, "report"))
-    print(writes)
-
-
-if __name__ == "__main__":
-    main()
+    With a write's number and a phase it kills itself in that write, by the signal that nothing can
+    catch.
+    """
+    os.environ["CNN2GNN_CACHE"], tempfile.tempdir = str(folder / "cache"), str(folder / "tmp")
+    count_writes(fatal, phase)
+    try:
+        if step == "run":
+            distil(config(folder, photos))
+        else:
+            Report.build([folder / "runs" / "r"]).write(folder / "report")
+        told.send(writes)
+    except Exception as error:
+        told.send(f"{type(error).__name__}: {error}")

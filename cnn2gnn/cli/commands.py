@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import sys
 import time
@@ -68,9 +67,10 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(config.runtime.runs_dir) / config.runtime.run
     metrics = folder / "metrics.json"
     if metrics.is_file():
+        from cnn2gnn.base.files import read_json
         from cnn2gnn.report.tables import accuracy_table
 
-        table = accuracy_table(json.loads(metrics.read_text()))
+        table = accuracy_table(read_json(metrics))
         print(
             f"\n{table.to_string()}\nsorted is an audit, not a result: its batches leak the class\n"
         )

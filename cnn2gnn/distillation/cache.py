@@ -8,6 +8,7 @@ so the same (image, view) has the same pixels in the cache and in the training l
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from tqdm.auto import tqdm
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
+
+log = logging.getLogger(__name__)
 
 
 class TeacherCache:
@@ -75,7 +78,8 @@ class TeacherCache:
                 self._compute(view)
             try:
                 tensors = load_tensors(path)[0]  # memory-mapped
-            except BrokenFileError:
+            except BrokenFileError as error:
+                log.warning("asking the teacher again: %s", error)
                 self._compute(view)
                 tensors = load_tensors(path)[0]
             self._loaded[view] = tensors

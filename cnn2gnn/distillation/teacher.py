@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.base.files import BrokenFileError, sweep, write_json
+from cnn2gnn.base.files import BrokenFileError, read_json, sweep, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
@@ -108,7 +107,7 @@ def _facts(config: Config, splits: Splits, teacher: Teacher) -> dict[str, Any]:
 
 def _load(path: Path, facts: Path) -> Teacher:
     teacher = Teacher.load(path)
-    trained = json.loads(facts.read_text()).get("fingerprint")  # older versions wrote none
+    trained = read_json(facts).get("fingerprint")  # older versions wrote none
     if teacher.fingerprint() != trained:
         raise BrokenFileError(
             f"{path} is not the teacher that was trained there: its fingerprint is "

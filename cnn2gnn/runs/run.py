@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from cnn2gnn.base.files import load_tensors, sweep
+from cnn2gnn.base.files import load_tensors, read_json, sweep
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.models.teacher import Teacher
@@ -209,7 +208,7 @@ class Run:
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the run has not finished; start it again")
-        return json.loads(path.read_text())
+        return read_json(path)
 
     def history(self) -> list[dict[str, Any]]:
         """Return one row per stage and epoch, from `metrics.jsonl`."""

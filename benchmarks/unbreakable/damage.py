@@ -231,8 +231,7 @@ def measure(flips: int, seed: int, images: int, place: Path) -> pandas.DataFrame
         for damage in [*["bit flipped"] * flips, *list(DAMAGE)[1:]]:
             outcome, _, why = trial(kind, damage, clean, folder, chance).partition(": ")
             rows.append((kind, damage, outcome, why))
-            if outcome == "lost":
-                print(f"{kind}, {damage}: {why}", flush=True)
+            print(f"{kind}, {damage}: {outcome} {why}", flush=True)
             shutil.rmtree(folder)
     return pandas.DataFrame(rows, columns=["kind", "damage", "outcome", "why"])
 

@@ -46,9 +46,15 @@ def shown_here(thing: Closable) -> None:
 
 
 def close_widgets(root: Widget) -> None:
-    """Close a widget and all that lies in it, layouts and styles too."""
+    """Close a widget and all that lies in it, layouts and styles too, and empty them.
+
+    anywidget keeps every widget that was ever made by its class (it would reload their scripts), and
+    with it all that observes one, and all the points of a map.
+    """
     for widget in [*_inside(root, set())]:
         widget.close()
+        widget.unobserve_all()
+        widget._trait_values.clear()
 
 
 def _inside(widget: Widget, seen: set[int]) -> Iterator[Widget]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import re
 import shutil
@@ -19,7 +18,7 @@ from PIL import Image
 
 import cnn2gnn
 from cnn2gnn import distil, load_run
-from cnn2gnn.base.files import BrokenFileError
+from cnn2gnn.base.files import BrokenFileError, read_json, write_json
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError
 from cnn2gnn.distillation.loop import NotFiniteError
@@ -138,10 +137,10 @@ def test_what_may_differ_is_told_in_one_line(
     run, _ = finished
     assert list(run.manifest["stages"]) == ["student", "student-graph", "evaluation"]
     path = run.folder / manifest.FILE
-    content = json.loads(path.read_text())
+    content = read_json(path)
     content["hardware"]["world_size"] = 2
     content["stages"]["student"]["versions"]["torch"] = "1.0.0"
-    path.write_text(json.dumps(content))
+    write_json(path, content)
 
     def told() -> str:
         caplog.clear()
@@ -200,7 +199,7 @@ def test_what_another_process_has_made_before_the_lock_was_ours_counts(
     "content, message",
     [
         ('{"parameters": {', "is damaged"),
-        ("[]", "of an older version: parameters is missing"),
+        ("[]", "is damaged .it holds no object.; start the run under another name"),
         ("{}", "of an older version: parameters is missing; start the run under another name"),
         ('{"parameters": {}, "own": {}, "data": {"classes": []}}', ": train images of data is mis"),
         ('{"parameters": {}, "own": {}, "data": 3}', ": data is missing"),

@@ -1,4 +1,4 @@
-"""Atomic, pickle-free files: what is on disk is whole or was never there."""
+"""Atomic, pickle-free files: what is on disk is whole or was never there, or is found damaged."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from cnn2gnn.base import checksums
+
 # A file that another machine has not touched for so long is nobody's.
 ABANDONED_SECONDS = 7 * 24 * 3600
+_CHECKED = "checked"  # the entry of a safetensors file that holds checksum and metadata
+_OTHER = "it does not have the checksum it was written with"
 
 
 class BrokenFileError(ValueError):
@@ -82,50 +86,79 @@ def _short(name: str) -> str:
     return os.fsdecode(os.fsencode(name)[:120])
 
 
+def sweep(folder: str | Path) -> None:
+    """Remove what killed writers have left in a folder and below it.
+
+    Whoever opens a folder to go on with it calls this: a file that nobody writes again would keep
+    the temporary one beside it for ever. Safe beside other processes, which are still writing.
+    """
+    for left in Path(folder).rglob(".*.*-*-*"):
+        _remove_if_abandoned(left)
+
+
 def _sweep(path: Path) -> None:
-    """Remove what writers of `path` that were killed have left behind.
+    """Remove what killed writers of `path` have left behind."""
+    for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*-*-*"):
+        _remove_if_abandoned(left)
+
+
+def _remove_if_abandoned(left: Path) -> None:
+    """Remove a temporary file whose writer is gone.
 
     On a shared volume, a process of another machine may be writing: its number says nothing here,
     so that only the age of its file counts.
     """
-    for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*-*-*"):
-        machine, _, writer = left.name.rpartition("-")[0].rpartition("-")
-        if not writer.isdecimal():
-            continue
-        with suppress(FileNotFoundError):  # its writer was faster
-            ours = machine.endswith(f".{_machine()}")
-            dead = ours and not psutil.pid_exists(int(writer))
-            old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
-            if dead or (old and not ours):
-                left.unlink()
+    machine, _, writer = left.name.rpartition("-")[0].rpartition("-")
+    if not writer.isdecimal():
+        return
+    with suppress(FileNotFoundError):  # its writer was faster
+        ours = machine.endswith(f".{_machine()}")
+        dead = ours and not psutil.pid_exists(int(writer))
+        old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
+        if dead or (old and not ours):
+            left.unlink()
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:
-    """Write tensors and JSON-able metadata as one safetensors file, atomically."""
+    """Write tensors and JSON-able metadata as one safetensors file with a checksum, atomically."""
     # cloned: safetensors refuses tensors that share their memory
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(metadata)
+    # one entry: the order of several is another in every process, and so would be the file's bytes
+    entry = json.dumps({"checksum": checksums.of_tensors(whole, text), "metadata": text})
     with replacing(path) as temporary:
-        safetensors.torch.save_file(whole, temporary, {"json": json.dumps(metadata)})
+        safetensors.torch.save_file(whole, temporary, {_CHECKED: entry})
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:
-    """Return tensors and metadata written by `save_tensors`.
+    """Return tensors, memory-mapped, and metadata written by `save_tensors`.
+
+    The whole file is read once for its checksum, a second for 2 to 3 GB; files of older versions
+    have none.
 
     Raises:
         FileNotFoundError: there is no such file.
-        BrokenFileError: the file is truncated or not a safetensors file.
+        BrokenFileError: the file is truncated, damaged or not a safetensors file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("json", "null"))
-        return safetensors.torch.load_file(path), metadata
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise BrokenFileError(
-            f"{path} is damaged ({error}); delete it and start the run again"
-        ) from error
+            kept = file.metadata() or {}
+        tensors = safetensors.torch.load_file(path)
+        if _CHECKED not in kept:
+            return tensors, json.loads(kept.get("json", "null"))
+        entry = json.loads(kept[_CHECKED])
+        if entry["checksum"] != checksums.of_tensors(tensors, entry["metadata"]):
+            raise ValueError(_OTHER)
+        return tensors, json.loads(entry["metadata"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BrokenFileError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, why: object, advice: str = "delete it and start the run again") -> str:
+    return f"{path} is damaged ({why}); {advice}"
 
 
 def load_state(module: Any, tensors: Mapping[str, Tensor], source: str | Path) -> None:
@@ -158,7 +191,29 @@ def module_hash(module: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write `content` as readable JSON, atomically."""
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as readable JSON with a checksum, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(checksums.stamped(content), indent=2) + "\n")
+
+
+def read_json(path: str | Path, *advice: str) -> dict[str, Any]:
+    """Return what `write_json` has written, or what was written by hand without a checksum.
+
+    Args:
+        advice: what to do about a damaged file; none: to delete it and start the run again.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BrokenFileError: it is no JSON object, or not the one that was written.
+    """
+    path = Path(path)
+    try:
+        content, whole = checksums.unstamped(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise BrokenFileError(_damaged(path, error, *advice)) from error
+    if not whole:
+        raise BrokenFileError(_damaged(path, _OTHER, *advice))
+    if not isinstance(content, dict):
+        raise BrokenFileError(_damaged(path, "it holds no object", *advice))
+    return content

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn2gnn.base.names import joined, run_names
+from cnn2gnn.base.signs import visible
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
 
@@ -68,9 +68,10 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(config.runtime.runs_dir) / config.runtime.run
     metrics = folder / "metrics.json"
     if metrics.is_file():
+        from cnn2gnn.base.files import read_json
         from cnn2gnn.report.tables import accuracy_table
 
-        table = accuracy_table(json.loads(metrics.read_text()))
+        table = accuracy_table(read_json(metrics))
         print(
             f"\n{table.to_string()}\nsorted is an audit, not a result: its batches leak the class\n"
         )
@@ -110,7 +111,7 @@ def data(options: argparse.Namespace) -> int:
     shape = "x".join(map(str, images.images.shape[1:]))
     print(f"{images.name}: {len(images.classes)} classes, {shape}\n{table.to_string()}")
     for note in images.notes:
-        print(note)
+        print(visible(note))
     sample_sheet(images).savefig(options.out, dpi=150, bbox_inches="tight")
     print(f"sheet:  {options.out}")
     return 0
@@ -238,5 +239,5 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"cnn2gnn: {message}", file=sys.stderr)
+    print(f"cnn2gnn: {visible(message)}", file=sys.stderr)
     return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn.base.files import BrokenFileError
+from cnn2gnn.base.files import BrokenFileError, read_json
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.config import Config
 from cnn2gnn.runs import manifest
@@ -97,5 +96,5 @@ def _teachers(runs_dir: Path) -> dict[str, list[dict[str, Any]]]:
     """The epochs of the teachers that lie there, by fingerprint."""
     found = {}
     for path in sorted(runs_dir.glob("teachers/*/teacher.json")):
-        found[json.loads(path.read_text()).get("fingerprint")] = EpochLog.read(path.parent)
+        found[str(read_json(path).get("fingerprint"))] = EpochLog.read(path.parent)
     return found

@@ -38,6 +38,7 @@ SIDE = 64  # mel bands and frames, unless asked otherwise
 HIGHEST_RATE, SHORTEST = 16_000, 0.1  # hertz; seconds
 WINDOW = 0.032  # seconds of sound in a frame
 RANGE = 80.0  # decibels
+MOST_SAMPLES = 2**29  # of a recording: two gigabytes, nine hours at 16 kHz
 SILENCE = 1e-10  # of the mean square: nothing is heard
 
 
@@ -166,9 +167,12 @@ def _read(item: Item) -> tuple[np.ndarray, int]:
     soundfile = needed("soundfile", "audio")
     content = item.content
     try:
-        wave, rate = soundfile.read(
-            io.BytesIO(content) if isinstance(content, bytes) else str(content), dtype="float32"
-        )
+        source = io.BytesIO(content) if isinstance(content, bytes) else str(content)
+        with soundfile.SoundFile(source) as sound:
+            if sound.frames * sound.channels > MOST_SAMPLES:  # as its header claims: not read yet
+                hours = sound.frames / sound.samplerate / 3600
+                raise ValueError(f"{hours:,.0f} hours of sound are more than is read at once")
+            wave, rate = sound.read(dtype="float32"), sound.samplerate
     except Exception as error:  # libsndfile's own errors, and those of the file system
         raise DataError(f"{item.origin} is broken or no recording: {error}") from None
     wave = wave if wave.ndim == 1 else wave.mean(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from markupsafe import Markup
 from PIL import Image
@@ -132,12 +133,29 @@ def _text(preview: bytes) -> bytes:
     return preview.decode("utf-8", "replace").encode()
 
 
+def _unpacked(file: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of an opened npz.
+
+    Raises:
+        ValueError: it is a single array, or would not fit into the memory that is free.
+        MemoryError: an array claims more than its archive holds.
+    """
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it is a single array")
+    with file:
+        size = sum(entry.file_size for entry in file.zip.infolist())
+        free = psutil.virtual_memory().available
+        if size > free:
+            raise ValueError(f"it unpacks to {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} are free")
+        return {name: file[name] for name in file.files}
+
+
 def _read(path: Path) -> Samples:
     try:
         # opened here: numpy leaves a damaged archive open
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as opened:
+            held = _unpacked(np.load(opened, allow_pickle=False))
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(f"{shown(path)} cannot be read as npz: {error}") from error
     missing = [name for name in ("features", "labels") if name not in held]
     if missing:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cnn2gnn.data.audio import SUFFIXES
 from cnn2gnn.data.listing import absolute, files_below, subfolders
-from cnn2gnn.data.names import LeftOut, shown
+from cnn2gnn.data.names import LeftOut, composed, shown
 from cnn2gnn.data.pixels import FORMATS, DataError, Item
 from cnn2gnn.data.source import PART_NAMES, TEST_SHARE, Request, Samples, Source
 
@@ -114,7 +114,7 @@ def list_folder(
             if len(inside.parts) == 1:
                 left_out.add(f"{things} outside class folders", file.relative_to(root))
             else:
-                listing.setdefault(part, []).append((file, shown(inside.parts[0])))
+                listing.setdefault(part, []).append((file, composed(inside.parts[0])))
     filled = {folder for files in images.values() for file in files for folder in file.parents}
     for level in [root, *(root / name for name in images if divided)]:
         for folder in subfolders(level):

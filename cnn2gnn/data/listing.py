@@ -18,6 +18,21 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))
 
 
+def below(folder: Path, name: str, origin: str) -> Path:
+    """Return the file in `folder` that a table names.
+
+    Args:
+        origin: which row it is, for the error.
+
+    Raises:
+        DataError: it lies elsewhere: a table of somebody else's could show any file of yours.
+    """
+    path = absolute(folder / name)
+    if not path.is_relative_to(absolute(folder)):
+        raise DataError(f"{origin} names the file {shown(name)!r}, which is not in {shown(folder)}")
+    return path
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is no part of a data set."""
     return name.startswith(".") or name in MACHINES_OWN

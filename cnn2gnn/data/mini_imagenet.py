@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cnn2gnn.data.bundled import DEFAULT_DATA_DIR
 from cnn2gnn.data.folder import Listing, list_folder, listed_source, suffixes
-from cnn2gnn.data.listing import absolute, files_below
-from cnn2gnn.data.names import LeftOut, shown
+from cnn2gnn.data.listing import absolute, below, files_below
+from cnn2gnn.data.names import LeftOut, composed, shown
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Request, Source
 
@@ -65,8 +65,8 @@ def _list_tables(root: Path, tables: dict[str, Path], left_out: LeftOut) -> List
             elif not row["label"]:
                 raise DataError(f"line {number} of {shown(table)} has no label")
             else:
-                file = root / "images" / row["filename"]
-                listing.setdefault(part, []).append((file, shown(row["label"])))
+                file = below(root / "images", row["filename"], f"line {number} of {shown(table)}")
+                listing.setdefault(part, []).append((file, composed(row["label"])))
     named = {file for images in listing.values() for file, _ in images}
     for file in files_below(root / "images", left_out):
         if file not in named:

@@ -7,10 +7,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from cnn2gnn.base.signs import visible
 from cnn2gnn.data.pixels import DataError
 
 
 def shown(name: object) -> str:
+    r"""Return the name of a file as text for people: every sign is seen, none does anything."""
+    return visible(composed(name))
+
+
+def composed(name: object) -> str:
     r"""Return a name as text that every output can carry.
 
     Python keeps the bytes of a file name that are not UTF-8 as lone surrogates, which nothing can
@@ -29,7 +35,7 @@ def class_names(names: Sequence[str], source: str) -> tuple[tuple[str, ...], tup
     Raises:
         DataError: a name is empty, or breaks a line.
     """
-    names = [shown(name) for name in names]
+    names = [composed(name) for name in names]
     for name in names:
         if not name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
             raise DataError(f"{source} has a class named {name!r}: empty, or with control signs")

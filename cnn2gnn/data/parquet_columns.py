@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow
 
-from cnn2gnn.data.names import shown
+from cnn2gnn.data.names import composed, shown
 from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.registry import MODALITIES
 
@@ -74,7 +74,7 @@ def class_names(schema: pyarrow.Schema, label_column: str) -> tuple[str, ...] | 
     names = _inside(metadata, b"dataset", "classes") or _inside(
         metadata, b"huggingface", "info", "features", label_column, "names"
     )
-    return tuple(map(shown, names)) if isinstance(names, list) else None
+    return tuple(map(composed, names)) if isinstance(names, list) else None
 
 
 def numbered(
@@ -90,7 +90,7 @@ def numbered(
     Raises:
         DataError: a label is missing, none of the classes, or one of two of the same name.
     """
-    values = [shown(value) if isinstance(value, str) else value for value in values]
+    values = [composed(value) if isinstance(value, str) else value for value in values]
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1:
         raise DataError(f"label_column={label_column!r} holds text in some files only")

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data.imageset import checksum
 from cnn2gnn.data.names import class_names, shown
 from cnn2gnn.data.originals import Originals
@@ -78,6 +78,7 @@ def decoded(source: Source, image_size: int | None) -> Decoded:
     key = _key(source, image_size)
     try:
         path = cache_folder() / "images" / f"{_slug(source.name)}-{key}.safetensors"
+        sweep(path.parent)
         found = _load(path)
     except BrokenFileError as error:
         log.warning("decoding %s again: %s", source.name, error)

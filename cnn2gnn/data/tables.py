@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from cnn2gnn.data.listing import absolute, files_below
+from cnn2gnn.data.listing import absolute, below, files_below
 from cnn2gnn.data.names import LeftOut, shown
 from cnn2gnn.data.parquet_columns import (
     check_labels,
@@ -67,8 +67,8 @@ def table_source(asked: Request, modality: str | None, suffixes: Sequence[str]) 
         names = glob.glob(pattern, root_dir=root, recursive=True)
         files = [root / name for name in sorted(names) if (root / name).is_file()]
     elif path.is_dir():
-        below = files_below(path, left_out)
-        files = [file for file in below if file.suffix.lower() in suffixes]
+        inside = files_below(path, left_out)
+        files = [file for file in inside if file.suffix.lower() in suffixes]
     else:
         root, files = path.parent, [path]
     if not files:
@@ -194,11 +194,12 @@ def _items(file: Path, table: pyarrow.Table, modality: str) -> list[Item | None]
     items: list[Item | None] = []
     column = table[content_column(file, table.schema, modality)].to_pylist()
     for row, value in enumerate(column):
+        origin = f"row {row} of {shown(file)}"
         if MODALITIES[modality].holds == "text" and value is not None:
             value = str(value) if str(value).strip() else None
         if isinstance(value, dict):
             path = value.get("path")
             # Without bytes, the path says where the image lies beside the parquet file.
-            value = value["bytes"] or (file.parent / path if path else None)
-        items.append(Item(value, f"row {row} of {shown(file)}") if value else None)
+            value = value["bytes"] or (below(file.parent, path, origin) if path else None)
+        items.append(Item(value, origin) if value else None)
     return items

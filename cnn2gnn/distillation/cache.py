@@ -8,6 +8,7 @@ so the same (image, view) has the same pixels in the cache and in the training l
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import torch
@@ -15,9 +16,11 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
+
+log = logging.getLogger(__name__)
 
 # autocast of a run's precision; the teacher answers as precisely as the student learns
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -57,6 +60,7 @@ class TeacherCache:
         if self.views:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
+                sweep(self.folder)
                 missing = [v for v in range(1, self.views + 1) if not self._path(v).exists()]
                 for view in tqdm(missing, desc="teacher's logits", unit="view", disable=None):
                     self._compute(view)
@@ -81,7 +85,8 @@ class TeacherCache:
                 self._compute(view)
             try:
                 tensors = load_tensors(path)[0]  # memory-mapped
-            except BrokenFileError:
+            except BrokenFileError as error:
+                log.warning("asking the teacher again: %s", error)
                 self._compute(view)
                 tensors = load_tensors(path)[0]
             self._loaded[view] = tensors

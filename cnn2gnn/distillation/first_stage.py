@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from cnn2gnn.base.files import BrokenFileError, module_hash, replacing, write_json
+from cnn2gnn.base.files import BrokenFileError, module_hash, read_json, replacing, write_json
 from cnn2gnn.config import Config, DataConfig, TeacherConfig
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES, STEMS
@@ -73,7 +73,7 @@ class FirstStage:
         Raises:
             BrokenFileError: the weights are not those that were published.
         """
-        facts: dict[str, Any] = json.loads((self.folder / FACTS).read_text())
+        facts = read_json(self.folder / FACTS)
         if _sha256(self.folder / DISTILLED) != facts["sha256"]:
             raise BrokenFileError(
                 f"{self.folder / DISTILLED} is damaged; delete {self.folder} to train it again"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from cnn2gnn.base.files import load_state, load_tensors
+from cnn2gnn.base.files import load_state, load_tensors, sweep
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
@@ -56,27 +56,34 @@ class Students:
             distilled_as: the student whose first stage it shares; None: it has its own.
         """
         path = self.run.stage_folder(stage) / FINISHED
-        if not self._exists(path):
+        if not self._is_done(stage + GRAPH, path):
             first = self.run.stage_folder(distilled_as or stage) / DISTILLED
-            if not self._exists(first):
-                self._distil(distilled_as or stage, config, cache, first)
+            self._distil(distilled_as or stage, config, cache, first)
             self._learn_graph(stage, config, cache, first, path)
         return self._load(path, config)
 
     def _distil(self, stage: str, config: Config, cache: TeacherCache | None, path: Path) -> None:
-        """Train the first stage, or take it from a run that differs in the graph alone."""
+        """Train the first stage, or take it from a run that differs in the graph alone.
+
+        What this run has made itself is handed to the others also when it was killed before it
+        could do so.
+        """
         student = self._new(without_graph(config))
         taught_by = None if cache is None else self.run.manifest["teacher"]
         shared = FirstStage(self.run, config, student, taught_by)
         rank_zero = self.fabric.is_global_zero
         with shared.lock() if rank_zero else nullcontext():
+            if rank_zero:
+                sweep(shared.folder)
             self.fabric.barrier()  # rank 0 holds the lock
-            if not self.fabric.broadcast(shared.exists):
-                self._train_first(stage, student, config, cache, path)
+            done = self._is_done(stage, path)
+            if not done and self.fabric.broadcast(shared.exists):
                 if rank_zero:
-                    shared.publish(path, stage)
-            elif rank_zero:
-                shared.take(path, stage)
+                    shared.take(path, stage)
+            elif not done:
+                self._train_first(stage, student, config, cache, path)
+            if rank_zero and not shared.exists:
+                shared.publish(path, stage)
         self.fabric.barrier()
 
     def _train_first(
@@ -123,8 +130,16 @@ class Students:
         folder = self.run.stage_folder(stage.removesuffix(GRAPH))
         return folder / ("graph-checkpoint" if stage.endswith(GRAPH) else "checkpoint")
 
-    def _exists(self, path: Path) -> bool:
-        return bool(self.fabric.broadcast(path.exists()))  # all ranks do what rank 0 sees
+    def _is_done(self, stage: str, path: Path) -> bool:
+        """Whether a stage's weights lie at `path` and the manifest says what made them.
+
+        One that was killed between the two is finished again from its last checkpoint; one killed
+        right after them has left that checkpoint.
+        """
+        done = path.exists() and stage in self.run.manifest["stages"]
+        if done and self.fabric.is_global_zero:
+            (self._checkpoints(stage) / CHECKPOINT).unlink(missing_ok=True)
+        return bool(self.fabric.broadcast(done))  # all ranks do what rank 0 sees
 
     def _load(self, path: Path, config: Config) -> Student:
         return place(Student.load(path, *self._parts(config)), self.fabric.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.base.files import BrokenFileError, write_json
+from cnn2gnn.base.files import BrokenFileError, read_json, sweep, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
@@ -80,6 +79,8 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
     folder.mkdir(parents=True, exist_ok=True)
     path, facts = folder / "teacher.safetensors", folder / "teacher.json"
     with FileLock(folder / ".lock") if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            sweep(folder)
         fabric.barrier()  # rank 0 holds the lock
         if not fabric.broadcast(path.exists() and facts.exists()):
             teacher = new_teacher(config, splits.train)
@@ -87,7 +88,8 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
             if fabric.is_global_zero:
                 teacher.save(path)
                 write_json(facts, _facts(config, splits, Teacher.load(path)))
-                (folder / CHECKPOINT).unlink(missing_ok=True)
+        if fabric.is_global_zero:  # also where it was killed before it could do so
+            (folder / CHECKPOINT).unlink(missing_ok=True)
         fabric.barrier()
     return place(_load(path, facts), fabric.device)  # one teacher for all ranks
 
@@ -105,7 +107,7 @@ def _facts(config: Config, splits: Splits, teacher: Teacher) -> dict[str, Any]:
 
 def _load(path: Path, facts: Path) -> Teacher:
     teacher = Teacher.load(path)
-    trained = json.loads(facts.read_text()).get("fingerprint")  # older versions wrote none
+    trained = read_json(facts).get("fingerprint")  # older versions wrote none
     if teacher.fingerprint() != trained:
         raise BrokenFileError(
             f"{path} is not the teacher that was trained there: its fingerprint is "

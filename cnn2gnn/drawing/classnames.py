@@ -11,11 +11,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-# control characters, halves of surrogate pairs (bytes of a file name that are no UTF-8), line and
-# paragraph separators
-_INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}
-# what turns the direction of all the text that follows, a byte order mark, what XML cannot hold
-_UNRULY = {*map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0xFFFE, 0xFFFF])}
+from cnn2gnn.base.signs import visible
+
 _ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
 
 
@@ -73,14 +70,5 @@ def in_line(name: str) -> str:
 
 
 def _visible(name: str) -> str:
-    signs = unicodedata.normalize("NFC", name)
-    shown = "".join(_escaped(sign) if _hidden(sign) else sign for sign in signs)
+    shown = visible(unicodedata.normalize("NFC", name))
     return shown if shown.strip() else repr(shown)
-
-
-def _hidden(sign: str) -> bool:
-    return unicodedata.category(sign) in _INVISIBLE or sign in _UNRULY
-
-
-def _escaped(sign: str) -> str:
-    return sign.encode("unicode_escape").decode()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnn2gnn.data.names import shown
+from cnn2gnn.data.names import composed
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 
@@ -94,7 +94,7 @@ def names_with(
             already, twice, or without image.
     """
     joined = classes + new
-    alike = [shown(name) for name in joined]  # é may be one sign or two
+    alike = [composed(name) for name in joined]  # é may be one sign or two
     for name in named:
         if name not in joined:
             allowed = ", ".join(map(repr, joined))
@@ -102,7 +102,7 @@ def names_with(
         if classes.count(name) > 1:
             raise ValueError(f"labels: {name!r} is the name of several classes")
     for name in new:
-        if alike.count(shown(name)) > 1:
+        if alike.count(composed(name)) > 1:
             raise ValueError(f"new: {name!r} is a class already, or is named twice")
         if name not in named:
             raise ValueError(f"new: no image has the label {name!r}")

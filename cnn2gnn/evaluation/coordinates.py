@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cnn2gnn.base.files import load_tensors, save_tensors
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.evaluation.nodes import RunNodes
 
 FILE = Path("explore", "umap.safetensors")
@@ -84,7 +84,11 @@ def saved_umap(nodes: RunNodes) -> Tensor | None:
     path = nodes.run.folder / FILE
     if not path.exists():
         return None
-    tensors, metadata = load_tensors(path)
+    try:
+        tensors, metadata = load_tensors(path)
+    except BrokenFileError as error:
+        log.warning("the map is drawn again: %s", error)
+        return None
     return tensors["umap"] if metadata == _key(nodes) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from cnn2gnn.explore.timeline import Timeline
 from cnn2gnn.explore.whatif import Prediction, predict
 from cnn2gnn.runs import Run
 
+STEPS_BACK = 1000  # nodes that `back` remembers
 LASSO_MODES = ("replace", "add", "subtract")
 
 
@@ -70,7 +72,7 @@ class ExplorerState:
         self.filters = Filters()
         self.selection = np.empty(0, dtype=np.int64)
         self.change = NOTHING
-        self._past: list[Node] = []
+        self._past: deque[Node] = deque(maxlen=STEPS_BACK)
         self.selected = self.nodes.node(int(self.with_filters(sort="mistakes")[0]))
         self.with_filters(sort="index")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
-import gc
 import threading
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from ipywidgets import (
 )
 
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
+from cnn2gnn.explore.closing import close_widgets, freeze, shown_here
 from cnn2gnn.explore.colouring import COLOURINGS
 from cnn2gnn.explore.errors import ErrorPanel
 from cnn2gnn.explore.export_panel import ExportPanel
@@ -83,11 +82,15 @@ class Explorer:
         )
         self.widget = self._laid_out()
         self.refresh()
-        # Modules and widgets stay as long as the kernel lives. A full collection that walks through
-        # them all would halt some click for half a second.
-        gc.collect()
-        gc.freeze()
-        atexit.register(gc.unfreeze)  # at the end everything is cleared away as ever
+        freeze()
+
+    def close(self) -> None:
+        """Let go of all widgets and of the run: nothing can be asked of this explorer any more.
+
+        Running a cell again closes the explorer that it has shown before.
+        """
+        close_widgets(self.widget)
+        self.__dict__.clear()
 
     @property
     def errors(self) -> list[Exception]:
@@ -196,6 +199,7 @@ class Explorer:
             for picture in self.figures().values():
                 display(Image(picture))
             return
+        shown_here(self)
         # viewers without widgets show the map
         fallback = base64.b64encode(figure_png(plots(self.state)["map"]())).decode()
         display({**self.widget._repr_mimebundle_(), "image/png": fallback}, raw=True)
@@ -208,9 +212,12 @@ class Explorer:
 
     def _later(self) -> None:
         """Make what takes time: the remaining previews, the teacher, UMAP."""
+        state = self.state
         self.map.fill_previews()
-        _ = self.state.nodes.teacher
-        _ = self.state.umap
+        _ = state.nodes.teacher
+        _ = state.umap
+        if not self.__dict__:  # closed meanwhile
+            return
         if "umap" not in self._projection.options:
             self._projection.options = ["pca", "umap"]
             self._projection.value = "umap"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
@@ -84,7 +83,7 @@ def _named(section: Section, configuration: str, prefix: str) -> Section:
 def _facts(results: Sequence[Results]) -> dict[str, str]:
     """What stands below the title, from `metrics.json` and `config.json`."""
     first = results[0]
-    config = json.loads((first.run.folder / "config.json").read_text())
+    config = first.run.manifest
     counts = first.metrics["images"]
     return {
         "data": f"{first.metrics['dataset']}, {len(first.classes)} classes; "

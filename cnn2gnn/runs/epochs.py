@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn.base.files import replacing
+from cnn2gnn.base import checksums
+from cnn2gnn.base.files import BrokenFileError, replacing
 
+FILE = "metrics.jsonl"
 GRAPH = "-graph"  # what a student's second stage is called by: `student-graph`
 
 
@@ -18,20 +20,36 @@ class EpochLog:
         self.folder, self.stage = folder, stage
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Append one epoch's row, atomically."""
+        """Append one epoch's row, atomically; the first row carries the checksum of all."""
         kept = [
             old
             for old in self.read(self.folder)
             if old["stage"] != self.stage or old["epoch"] < row["epoch"]
         ]
-        with replacing(self.folder / "metrics.jsonl") as path:
-            rows = [*kept, {"stage": self.stage, **row}]
+        rows = json.loads(json.dumps([*kept, {"stage": self.stage, **row}]))
+        rows[0] = rows[0] | {checksums.NAME: checksums.of_json(rows)}
+        with replacing(self.folder / FILE) as path:
             path.write_text("".join(json.dumps(r) + "\n" for r in rows))
 
     @staticmethod
     def read(folder: Path) -> list[dict[str, Any]]:
-        """Return all rows of a folder, none if it has no log."""
-        path = folder / "metrics.jsonl"
+        """Return all rows of a folder, none if it has no log.
+
+        Raises:
+            BrokenFileError: they are not those that were written; logs of older versions have no
+                checksum.
+        """
+        path = folder / FILE
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            told = rows[0].pop(checksums.NAME, None)
+            if told is not None and told != checksums.of_json(rows):
+                raise ValueError("it does not have the checksum it was written with")
+        except (ValueError, IndexError, AttributeError) as error:
+            raise BrokenFileError(
+                f"{path} is damaged ({error}); delete it: its epochs are forgotten, what they have "
+                "learned is not"
+            ) from error
+        return rows

@@ -6,13 +6,12 @@ the run begins, compared whenever it goes on, and its data are compared whenever
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn.base.files import BrokenFileError, write_json
+from cnn2gnn.base.files import BrokenFileError, read_json, write_json
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.runs.environment import environment
@@ -62,10 +61,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         raise FileNotFoundError(f"no run in {folder}: {path} is missing")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BrokenFileError(f"{path} is damaged: {error}") from error
+    content = read_json(path, "start the run under another name")
     missing = [
         " of ".join(names)
         for group, needed in NEEDED.items()

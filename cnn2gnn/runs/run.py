@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from cnn2gnn.base.files import load_tensors
+from cnn2gnn.base.files import load_tensors, read_json, sweep
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.models.teacher import Teacher
@@ -154,6 +153,7 @@ class Run:
             raise RunLockedError(
                 f"another process is working on {self.folder}; wait for it or choose another run"
             ) from None
+        sweep(self.folder)  # what a process that was killed has left
         before = self._go_on()  # again: others may have been here before the lock was ours
         if before is not None:
             manifest.tell(before, self.manifest, self.folder)
@@ -208,7 +208,7 @@ class Run:
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the run has not finished; start it again")
-        return json.loads(path.read_text())
+        return read_json(path)
 
     def history(self) -> list[dict[str, Any]]:
         """Return one row per stage and epoch, from `metrics.jsonl`."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnn2gnn.graph.learners import GraphLearner
+from cnn2gnn.graph.search import plain
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -59,7 +60,7 @@ class Heads(GraphLearner):
         neighbours = torch.cat([graph.neighbours for graph in graphs], 1)  # (N, H·k)
         weights = torch.cat([graph.weights for graph in graphs], 1) / self.heads
         neighbours, weights = merged(neighbours, weights)
-        there = F.embedding(neighbours, queries if keys is None else keys.as_subclass(Tensor))
+        there = F.embedding(neighbours, queries if keys is None else plain(keys))
         # d_ij = (1/H) Σ_h ‖u_i^(h) − u_j^(h)‖²
         distances = (queries[:, None] - there).square().sum(2) / self.heads  # (N, H·k)
         distances, order = distances.sort(dim=1, stable=True)
@@ -73,7 +74,7 @@ class Heads(GraphLearner):
         return [each for each in self.each if isinstance(each, GraphLearner)]
 
     def _parts(self, keys: Tensor) -> list[Tensor]:
-        return [part.contiguous() for part in keys.as_subclass(Tensor).chunk(self.heads, 1)]
+        return [part.contiguous() for part in plain(keys).chunk(self.heads, 1)]
 
 
 def merged(neighbours: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.graph.search import count_candidates, nearest
+from cnn2gnn.graph.search import count_candidates, nearest, plain
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -210,7 +210,7 @@ def chosen_distances(
         neighbours int64 `(N, k)` and distances `(N, k)`, float32 or float64.
     """
     neighbours = nearest(queries, keys, k, exclude)  # (N, k)
-    keys = queries if keys is None else keys
+    keys = queries if keys is None else plain(keys)
     with torch.autocast(queries.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
         queries, keys = queries.to(dtype), keys.to(dtype)

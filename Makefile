@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STRIP_KEYS := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench clean
+.PHONY: help demo test lab bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ lab: $(VENV)/.installed ## open the notebooks in JupyterLab
 
 bench: $(VENV)/.installed ## measure speed and memory against the plain ways of doing it
 	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+dist: $(VENV)/.installed-test ## build sdist and wheel in dist/, the wheel from the sdist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 clean: ## remove .venv and caches; runs/ and reports/ stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

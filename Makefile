@@ -8,7 +8,7 @@ STRIP_KEYS := metadata.papermill cell.metadata.papermill cell.metadata.execution
 BENCHMARKS := bank_search decoding distillation explorer graph_learner inference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench clean
+.PHONY: help demo test lab bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ bench: $(VENV)/.installed ## measure speed and memory beside peers, write benchm
 	$(BIN)/python -m pip install -q -e ".[bench]"
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 	$(BIN)/python benchmarks/page.py
+
+dist: $(VENV)/.installed-test ## build sdist and wheel in dist/, the wheel from the sdist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 clean: ## remove .venv and caches; runs/ and reports/ stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

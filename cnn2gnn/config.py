@@ -176,6 +176,11 @@ class RuntimeConfig:
     )
     eval_batch_size: int = _parameter(500, "batch size of the batch protocol", minimum=2)
     eval_repeats: int = _parameter(5, "reshuffles of the batch protocol", minimum=1)
+    logger: str = _parameter(
+        "",
+        "who else is told of each epoch, comma-separated; empty: nobody",
+        choices=("", "tensorboard", "mlflow", "tensorboard,mlflow"),
+    )
 
     @property
     def hardware(self) -> dict[str, Any]:

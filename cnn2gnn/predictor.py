@@ -35,6 +35,8 @@ from cnn2gnn.runs import Run, load_run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cnn2gnn.export import Artefact
+
 FORMAT = 1  # of the saved file
 
 
@@ -119,6 +121,25 @@ class Predictor:
         smaller = changeable(self.student, self.bank).compressed(megabytes)
         check_size(self.student, smaller, f"megabytes={megabytes}")
         return Predictor(self.student, smaller, self.classes)
+
+    def export(self, folder: str | Path, images: Images) -> Artefact:
+        """Write it as programs of `torch.export` and ONNX, which need no cnn2gnn: see `export`.
+
+        Args:
+            folder: where `student.pt2`, `student.onnx`, `student.json` and an example are put, each
+                atomically.
+            images: some that it takes, on which both programs are compared with it.
+
+        Raises:
+            ConfigError: a library is missing, or this predictor has no such form.
+            ArithmeticError: a program says something else. Nothing is written.
+        """
+        from cnn2gnn.export import Artefact, check_exportable
+
+        check_exportable(self.student, self.bank, len(self.classes))
+        made = Artefact.make(self.student, self.bank, self.classes, self._pixels(images))
+        made.write(folder)
+        return made
 
     @property
     def device(self) -> torch.device:

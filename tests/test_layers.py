@@ -20,7 +20,7 @@ LAYERS = [
     {"models", "drawing"},
     {"runs"},
     {"evaluation"},
-    {"distillation"},
+    {"distillation", "export"},
     {"explore", "report", "predictor"},
     {"classifier", "compare"},
     {"notebooks"},

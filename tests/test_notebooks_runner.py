@@ -25,7 +25,7 @@ PACKAGED = sorted(notebooks.folder().glob("*.ipynb"))
 USES = {
     "01_teacher": {
         *(field.name for group in (DataConfig, TeacherConfig) for field in fields(group)),
-        *("runs_dir", "device", "devices", "num_nodes", "precision"),
+        *("run", "runs_dir", "device", "devices", "num_nodes", "precision", "logger"),
     },
     "02_distill": {*Config().parameters()},
     "03_explore": {"run", "runs_dir"},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from importlib.metadata import packages_distributions, version
@@ -18,6 +20,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+import cnn2gnn
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,9 +72,10 @@ def test_every_dependency_has_a_lower_bound_that_this_environment_meets(requirem
 def test_what_is_imported_is_declared(folder, allowed):
     # SparseGraph.pyg() needs PyTorch Geometric only for those who have it.
     known = packages_distributions()
-    # Parts of what is declared: of matplotlib, jinja2, papermill, pytest, jupyterlab.
+    # Parts of what is declared: of matplotlib, jinja2, papermill, pytest, jupyterlab, onnxscript.
     alongside = {"cycler", "markupsafe", "yaml", "tomli", "tomllib", "packaging"}
     alongside |= {"traitlets", "IPython", "ipykernel", "jupyter_client", "jupyter_server", "zmq"}
+    alongside |= {"mistune", "onnx_ir"}
     missing = {
         name
         for name in imported(ROOT / folder) - alongside
@@ -90,12 +95,39 @@ def test_conda_gives_the_python_and_pip_the_project():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def dist(tmp_path_factory):
+    """What `make dist` builds: the wheel from the sdist, so that the sdist lacks nothing."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    (built,) = folder.glob("*.whl")
+    recipe = make(ROOT, "--dry-run", "dist").splitlines()[-1].split()
+    command = [sys.executable, *recipe[1:], "--outdir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=250)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist):
+    (built,) = dist.glob("*.whl")
     return built
+
+
+def test_a_release_has_one_version_everywhere(dist, wheel):
+    said = cnn2gnn.__version__
+    assert {path.name for path in dist.iterdir()} == {wheel.name, f"cnn2gnn-{said}.tar.gz"}
+    assert wheel.name == f"cnn2gnn-{said}-py3-none-any.whl"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (said, PROJECT["license"])
+    newest, *released = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest == "Unreleased" and released[:1] in ([], [said])
+
+
+def test_the_sdist_has_what_a_packager_needs(dist):
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {Path(name).relative_to(archive.name.removesuffix(".tar.gz")).as_posix()
+                 for name in file.getnames()}  # fmt: skip
+    wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"}
+    assert wanted <= names and not any(name.startswith(("runs/", "reports/")) for name in names)
+    assert {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")} <= names
 
 
 def test_the_wheel_carries_the_notebooks_and_the_type_marker(wheel):
@@ -132,6 +164,13 @@ def test_an_installed_wheel_works_far_from_any_checkout(wheel, tmp_path):
     written, ours = ({p.name: p.read_bytes() for p in place.glob("*.ipynb")}
                      for place in (away / "mine", ROOT / "notebooks"))  # fmt: skip
     assert written == ours
+    parameters = (
+        "--run away --epochs 1 --graph-epochs 1 --teacher-epochs 1 --views 1 --stem conv-tiny"
+    )
+    python("-m", "cnn2gnn", "run", "--notebooks", "02", "--baselines=", *parameters.split())
+    made = json.loads((away / "runs" / "away" / "config.json").read_text())
+    assert made["stages"]["evaluation"]["git_commit"] is None  # not this checkout: the wheel
+    assert (away / "runs" / "away" / "metrics.json").exists()
     # the server would go on until it is stopped: it is asked for its version alone
     *paths, lab = python("-m", "cnn2gnn", "lab", "theirs", "--version").split()
     assert paths == [f"theirs/{name}" for name in sorted(ours)] and lab == version("jupyterlab")
@@ -149,7 +188,7 @@ def make(folder: Path, *arguments: str) -> str:
 
 def test_make_help_lists_every_target():
     targets = [line.split()[1] for line in make(ROOT).splitlines()]
-    assert targets == ["help", "demo", "test", "lab", "bench", "clean"]
+    assert targets == ["help", "demo", "test", "lab", "bench", "dist", "clean"]
 
 
 def test_a_second_make_installs_nothing_unless_the_dependencies_changed(tmp_path):

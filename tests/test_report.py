@@ -26,6 +26,7 @@ from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.report import Report
 from cnn2gnn.report.accuracy_sections import accuracy
+from cnn2gnn.report.model_card import model_card
 from cnn2gnn.report.results import Results
 from cnn2gnn.runs import Run
 
@@ -82,6 +83,9 @@ class TestFiles:
             for name in {file for source in sources for file in source.split(", ")}:
                 assert (small_run.folder.parent.parent / name).is_file(), (path, name)
             assert (path.with_suffix(".tex")).read_text().count("\\begin{tabular}") == 1
+
+    def test_the_model_card_of_the_one_run_lies_beside_them(self, page, small_run):
+        assert (page.parent / "model-card.md").read_text() == model_card(small_run)
 
     @pytest.mark.skipif(
         LATEX is None, reason="no LaTeX here; Debian: apt install texlive-latex-recommended"

@@ -15,9 +15,11 @@ from cnn2gnn.base.values import ConfigError
 
 SIGNS = " ._-=,#+@()"
 MAX_BYTES = 100  # of UTF-8: a folder's name may have 255, and reports join several names
-# runs/teachers/ and runs/distilled/ hold what runs share; the others are devices on Windows, also
-# with a suffix
-_TAKEN = re.compile(r"teachers|distilled|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# runs/teachers/, runs/distilled/ and runs/mlflow.db hold what runs share; the others are devices on
+# Windows, also with a suffix
+_TAKEN = re.compile(
+    r"teachers|distilled|mlflow\.db|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)
 _RULE = (
     f"letters, digits, spaces and {' '.join(SIGNS.strip())} only, at most {MAX_BYTES} bytes, "
     "a letter, a digit or _ first, neither space nor dot last"

@@ -1,4 +1,4 @@
-"""The command line: `cnn2gnn run`, `data`, `report`, `compare`, `sweep`, `notebooks` and `lab`.
+"""The command line: `cnn2gnn run`, `data`, `report`, `compare`, `sweep` and the others.
 
 Its options are in `options`; their values are checked in `config`.
 """
@@ -18,6 +18,7 @@ from typing import Any
 from cnn2gnn.base.names import joined, run_names
 from cnn2gnn.base.signs import visible
 from cnn2gnn.cli.options import build_parser
+from cnn2gnn.cli.sharing import card, export
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
 
 REPORTS = Path("reports")
@@ -26,12 +27,14 @@ REPORTS = Path("reports")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: a notebook failed. 2: bad input, in one line on standard error. 130: interrupted.
+    0: done. 1: a notebook failed, or an export is not the student. 2: bad input, in one line on
+    standard error. 130: interrupted.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # class names in letters the console lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     commands = {"run": run, "data": data, "report": report, "compare": compare, "sweep": sweep}
-    parser = build_parser(commands | {"notebooks": write_notebooks, "lab": lab})
+    commands |= {"export": export, "card": card, "notebooks": write_notebooks, "lab": lab}
+    parser = build_parser(commands)
     options, unknown = parser.parse_known_args(arguments)
     try:
         if options.command is lab:
@@ -46,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.command(options)
     except (ConfigError, OSError) as error:
         return _complain(str(error), 2)
+    except ArithmeticError as error:
+        return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain(
             "interrupted; started again, the run continues at its last checkpoint", 130

@@ -9,6 +9,8 @@ from typing import Any, NoReturn, get_type_hints
 
 from cnn2gnn.base.modules import add_import_option
 from cnn2gnn.base.values import base_type, described
+from cnn2gnn.cli.sharing import CARD_EXAMPLES, EXPORT_EXAMPLES
+from cnn2gnn.cli.sharing import add_options as add_sharing_options
 from cnn2gnn.config import Config, DataConfig, RuntimeConfig
 
 RUN_EXAMPLES = """\
@@ -138,6 +140,12 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         SWEEP_EXAMPLES,
     )  # fmt: skip
     _add_sweeping(sweeping)
+
+    exporting = command("export", "RUN [--out FOLDER] [--runs-dir FOLDER]", EXPORT_EXAMPLES)
+    add_sharing_options(exporting, "exports/RUN")
+
+    describing = command("card", "RUN [--out FOLDER] [--runs-dir FOLDER]", CARD_EXAMPLES)
+    add_sharing_options(describing, "reports/RUN")
 
     writing = command("notebooks", "FOLDER", NOTEBOOKS_EXAMPLES)
     writing.add_argument("folder", metavar="FOLDER", help="where they are written")

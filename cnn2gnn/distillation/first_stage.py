@@ -19,7 +19,7 @@ from cnn2gnn.config import Config, DataConfig, TeacherConfig
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES, STEMS
 from cnn2gnn.runs import Run
-from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.loggers import epoch_log
 from cnn2gnn.runs.manifest import FREE
 
 DISTILLED, FACTS = "distilled.safetensors", "distilled.json"
@@ -78,7 +78,8 @@ class FirstStage:
             raise BrokenFileError(
                 f"{self.folder / DISTILLED} is damaged; delete {self.folder} to train it again"
             )
-        log = EpochLog(self.run.folder, stage)
+        folder = self.run.folder
+        log = epoch_log(folder, stage, folder, self.run.config.runtime.logger)
         for row in facts["epochs"]:
             log({name: value for name, value in row.items() if name != "stage"})
         with replacing(weights) as path:

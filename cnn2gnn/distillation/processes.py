@@ -22,6 +22,7 @@ import torch
 
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.runs.hardware import resolve_precision, world
+from cnn2gnn.runs.loggers import check_loggers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,9 +44,11 @@ def start(config: Config, stages: str | None) -> Fabric:
             not possible, for objects of the user's own do not reach another process.
 
     Raises:
-        ConfigError: the machine, the batch or the notebook does not allow so many processes.
+        ConfigError: the machine, the batch or the notebook does not allow so many processes, or a
+            logger's library is missing.
         ProcessesError: those that a notebook has started failed.
     """
+    check_loggers(config.runtime.logger)
     hardware = config.runtime.hardware
     devices, num_nodes = world(config.runtime)
     _check_shares(config, devices * num_nodes)

@@ -26,6 +26,7 @@ from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.registry import DATASETS
 from cnn2gnn.runs import Run, load_splits
 from cnn2gnn.runs.environment import measured
+from cnn2gnn.runs.loggers import run_finished
 from cnn2gnn.runs.own import Own
 from cnn2gnn.runs.teachers import teacher_folder
 
@@ -172,6 +173,7 @@ class Session:
         save_tensors(run.folder / "nodes.safetensors", tensors)
         write_json(run.folder / "metrics.json", metrics)
         run.stage_done("evaluation")
+        run_finished(run.folder, run.config.runtime.logger)
         return metrics
 
     def _evaluated(

@@ -24,7 +24,8 @@ from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
-from cnn2gnn.runs.epochs import GRAPH, EpochLog
+from cnn2gnn.runs.epochs import GRAPH
+from cnn2gnn.runs.loggers import epoch_log
 from cnn2gnn.runs.own import Loss
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Students:
         self._done(stage + GRAPH)
 
     def _fit(self, task: Task, recipe: Recipe, stage: str) -> nn.Module:
-        log = EpochLog(self.run.folder, stage)
+        log = epoch_log(self.run.folder, stage, self.run.folder, self.run.config.runtime.logger)
         return fit(task, recipe, self.fabric, self._checkpoints(stage), log, title=stage)
 
     def _done(self, stage: str) -> None:

@@ -19,8 +19,8 @@ from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.runs.environment import environment
-from cnn2gnn.runs.epochs import EpochLog
 from cnn2gnn.runs.hardware import resolved_hardware
+from cnn2gnn.runs.loggers import epoch_log
 from cnn2gnn.runs.teachers import teacher_folder
 
 if TYPE_CHECKING:
@@ -130,4 +130,6 @@ def _train(teacher: Teacher, config: Config, splits: Splits, fabric: Fabric, fol
     smoothing = settings.teacher_label_smoothing
     augmentation = splits.train.augmentation_for(config.data.augmentation)
     task = TeacherTask(teacher, splits, augmentation, smoothing, fabric.device)
-    fit(task, recipe, fabric, folder, EpochLog(folder, "teacher"), title=f"teacher {teacher.name}")
+    runtime = config.runtime
+    log = epoch_log(folder, "teacher", Path(runtime.runs_dir, runtime.run), runtime.logger)
+    fit(task, recipe, fabric, folder, log, title=f"teacher {teacher.name}")

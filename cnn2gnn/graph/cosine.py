@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.learners import GraphLearner, Search
+from cnn2gnn.graph.search import plain
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -40,7 +41,7 @@ class CosineNeighbours(GraphLearner):
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
         """As `GraphLearner.forward`; a node without any similar one looks at all k alike."""
-        places = None if keys is None else F.normalize(keys)
+        places = None if keys is None else F.normalize(plain(keys))
         # ‖û_i − û_j‖² = 2 − 2 cos: on the sphere, the nearest are the most similar
         neighbours, distances = chosen_distances(F.normalize(queries), places, self.k, exclude)
         similar = (1 - distances / 2).clamp(min=0)  # (cos)₊, (N, k)

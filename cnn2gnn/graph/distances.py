@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnn2gnn.graph.search import nearest
+from cnn2gnn.graph.search import nearest, plain
 
 
 def chosen_distances(
@@ -38,7 +38,7 @@ def distances_to(neighbours: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
     """
     with torch.autocast(queries.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-        queries, keys = queries.to(dtype), keys.to(dtype)
+        queries, keys = queries.to(dtype), plain(keys).to(dtype)
         # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
         # embedding, not keys[neighbours]: its gradient sums in the same order on any run
         differences = queries.unsqueeze(1) - F.embedding(neighbours, keys)  # (N, n, d)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.learners import GraphLearner, Search
+from cnn2gnn.graph.search import plain
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -86,7 +87,7 @@ class Heads(GraphLearner):
         return [each for each in self.each if isinstance(each, GraphLearner)]
 
     def _parts(self, keys: Tensor) -> list[Tensor]:
-        return [part.contiguous() for part in keys.as_subclass(Tensor).chunk(self.heads, 1)]
+        return [part.contiguous() for part in plain(keys).chunk(self.heads, 1)]
 
 
 def merged(neighbours: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,11 @@ class SearchKeys(Tensor):
         return held
 
 
+def plain(keys: Tensor) -> Tensor:
+    """Return keys as a tensor that holds nothing more, as a recorded program needs them."""
+    return keys.as_subclass(Tensor) if isinstance(keys, SearchKeys) else keys
+
+
 @torch.no_grad()
 def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None = None) -> Tensor:
     """Indices of the k nearest keys of every query by Euclidean distance, nearest first.
@@ -81,13 +86,14 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
         points, norms, centre = _prepared(keys, dtype)
         _checked_norms("queries", queries)
         queries = queries if centre is None else queries - centre
+        if torch.compiler.is_exporting() and exclude is None:  # of any number of queries, in one go
+            return _smallest(_scores(queries, points, norms), k)
         rows = max(1, DISTANCE_BYTES // (len(points) * dtype.itemsize))
         buffer = norms.new_empty(min(rows, len(queries)), len(points))  # (c, M), for all chunks
         found = []
         for start in range(0, len(queries), rows):
             chunk = queries[start : start + rows]  # (c, d)
-            # ‖q − x‖² − ‖q‖² = ‖x‖² − 2 q·x, and ‖q‖² does not change the order within a row
-            scores = torch.addmm(norms, chunk, points.T, alpha=-2, out=buffer[: len(chunk)])
+            scores = _scores(chunk, points, norms, buffer[: len(chunk)])
             if exclude is not None:
                 _forbid(scores, exclude[start : start + rows])
             found.append(_smallest(scores, k))
@@ -103,7 +109,7 @@ def count_candidates(queries: Tensor, keys: Tensor | None, exclude: Tensor | Non
     Raises:
         ValueError: shapes do not fit, or `exclude` is no index into the keys.
     """
-    if queries.ndim != 2 or len(queries) == 0:
+    if queries.ndim != 2 or queries.shape[0] == 0:
         raise ValueError(f"queries must be of shape (N, d), N >= 1, not {tuple(queries.shape)}")
     if keys is None:
         if exclude is not None:
@@ -141,10 +147,11 @@ def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
     the copies are saved.
     """
     with torch.autocast(keys.device.type, enabled=False):
-        points = keys.to(dtype).as_subclass(Tensor)
+        points = plain(keys).to(dtype)
         norms = _checked_norms("keys", points)
         centre = points.mean(0)  # (d,)
-        if centre @ centre <= 0.9 * norms.mean():
+        # a program cannot decide by what the numbers are: it always moves them
+        if not torch.compiler.is_exporting() and centre @ centre <= 0.9 * norms.mean():
             return _Prepared(points, norms, None)
         points = points - centre
         return _Prepared(points, torch.linalg.vecdot(points, points), centre)
@@ -153,6 +160,8 @@ def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
 def _checked_norms(name: str, values: Tensor) -> Tensor:
     """Squared norms of the rows `(N, d)`; their finiteness tells that of the values at no cost."""
     norms = torch.linalg.vecdot(values, values)  # (N,)
+    if torch.compiler.is_exporting():  # a program has no way to complain
+        return norms
     finite = torch.isfinite(norms)
     if not finite.all():
         raise ValueError(
@@ -160,6 +169,12 @@ def _checked_norms(name: str, values: Tensor) -> Tensor:
             "or values too large to square"
         )
     return norms
+
+
+def _scores(queries: Tensor, points: Tensor, norms: Tensor, out: Tensor | None = None) -> Tensor:
+    """What ranks the points `(M, d)` for each of the queries `(c, d)`, `(c, M)`: smallest first."""
+    # ‖q − x‖² − ‖q‖² = ‖x‖² − 2 q·x, and ‖q‖² does not change the order within a row
+    return torch.addmm(norms, queries, points.T, alpha=-2, out=out)
 
 
 def _forbid(scores: Tensor, exclude: Tensor) -> None:
@@ -184,6 +199,6 @@ def _smallest(scores: Tensor, k: int) -> Tensor:
     best = whole.amin(1).topk(k, dim=1, largest=False, sorted=False).indices  # (c, k)
     columns = (best.unsqueeze(2) + offsets).flatten(1)  # (c, k·BLOCK)
     rest = torch.arange(BLOCK * blocks, scores.shape[1], device=scores.device)
-    columns = torch.cat([columns, rest.expand(len(scores), -1)], 1)
+    columns = torch.cat([columns, rest.expand(scores.shape[0], -1)], 1)
     order = scores.gather(1, columns).topk(k, dim=1, largest=False).indices  # (c, k)
     return columns.gather(1, order)

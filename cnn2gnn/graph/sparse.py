@@ -79,6 +79,8 @@ class SparseGraph:
         # embedding_bag sums on the fly: (N, k, d) never exists, and it takes a third of the time.
         dtype = torch.promote_types(self.weights.dtype, values.dtype)
         weights, values = self.weights.to(dtype), values.to(dtype)
+        if torch.compiler.is_exporting():  # ONNX has bags as a loop over rows alone
+            return (weights[:, :, None] * F.embedding(self.neighbours, values)).sum(1)
         return F.embedding_bag(self.neighbours, values, per_sample_weights=weights, mode="sum")
 
     def by_distance(self) -> SparseGraph:

@@ -19,7 +19,10 @@ from cnn2gnn.runs import Run
 
 SEEDS = ("seed", "teacher_seed", "split_seed")
 # where a run lies, what it ran on and what was trained beside it: no part of what was tried
-_ASIDE = ("run", "runs_dir", "device", "devices", "num_nodes", "data_dir", "download", "baselines")
+_ASIDE = (
+    *("run", "runs_dir", "device", "devices", "num_nodes", "data_dir", "download", "baselines"),
+    "logger",
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from string import ascii_lowercase
 
 from cnn2gnn.base.files import replacing
 from cnn2gnn.report.accuracy_sections import comparison
+from cnn2gnn.report.model_card import model_card
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.report.sections import Section, sections
@@ -28,6 +29,7 @@ class Report:
     title: str
     facts: dict[str, str]
     sections: tuple[Section, ...]
+    card: str | None = None  # of one run: its model card
 
     @classmethod
     def build(cls, runs: Sequence[Run | str | Path]) -> Report:
@@ -51,18 +53,25 @@ class Report:
         if sized:
             parts.append(front(sized))
         title = "Report of " + ", ".join(result.name for result in results)
-        return cls(title, _facts(results), tuple(parts))
+        card = model_card(results[0].run) if len(results) == 1 else None
+        return cls(title, _facts(results), tuple(parts), card)
 
     def _repr_html_(self) -> str:
         return "".join(render_section(section) for section in self.sections)
 
     def write(self, out: str | Path) -> Path:
-        """Write `figures/`, `tables/` and `report.html` into a folder; return the page's path."""
+        """Write `figures/`, `tables/` and `report.html` into a folder; return the page's path.
+
+        A report on one run has its `model-card.md` beside them.
+        """
         out = Path(out)
         page = render_page(self.title, self.facts, self.sections)
         exhibits = [exhibit for section in self.sections for exhibit in section.exhibits]
         write_figures(exhibits, out / "figures")
         write_tables(exhibits, out / "tables")
+        if self.card is not None:
+            with replacing(out / "model-card.md") as path:
+                path.write_text(self.card, encoding="utf-8")
         with replacing(out / "report.html") as path:
             path.write_text(page, encoding="utf-8")
         return out / "report.html"

@@ -20,7 +20,10 @@ from cnn2gnn.runs.own import Own
 
 FILE = "config.json"
 # Parameters that may change between two starts of a run; what they amount to is told or compared.
-FREE = ("run", "runs_dir", "device", "devices", "num_nodes", "precision", "data_dir", "download")
+FREE = (
+    *("run", "runs_dir", "device", "devices", "num_nodes", "precision", "data_dir", "download"),
+    "logger",
+)
 # What no manifest is without: its groups, and what is compared of each.
 NEEDED: dict[str, tuple[str, ...]] = {
     "parameters": (),

@@ -1,0 +1,101 @@
+"""TensorBoard and MLflow are told of each epoch once, whatever is killed in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import small_config
+from mlflow.tracking import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cnn2gnn.base import extras
+from cnn2gnn.config import ConfigError
+from cnn2gnn.distillation.distil import distil
+from cnn2gnn.runs import Run
+from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.loggers import epoch_log, run_finished
+
+# SQLAlchemy has deprecated what MLflow's tables are declared with
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+def rows(*epochs: int) -> list[dict[str, Any]]:
+    return [{"epoch": e, "loss": 1 / (1 + e), "accuracy": e / 10, "seconds": 2.0} for e in epochs]
+
+
+def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
+    """What TensorBoard shows."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server is named: MLflow's file lies beside the runs."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_a_repeated_epoch_stands_once_in_both(tmp_path: Path, beside: None) -> None:
+    run = tmp_path / "runs" / "mine"
+    for epochs in ((0, 1, 2), (2, 3)):  # killed after epoch 2 was logged, before its checkpoint
+        log = epoch_log(run, "student-graph", run, "tensorboard,mlflow")
+        for row in rows(*epochs):
+            log(row)
+    run_finished(run, "tensorboard,mlflow")
+    assert [row["epoch"] for row in EpochLog.read(run)] == [0, 1, 2, 3]
+    expected = [(row["epoch"], row["loss"]) for row in rows(0, 1, 2, 3)]
+    assert scalars(run / "tensorboard" / "student-graph", "loss") == expected
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("cnn2gnn").experiment_id])
+    assert found.info.run_id == json.loads((run / "mlflow.json").read_text())["run_id"]
+    assert (found.info.run_name, found.info.status) == ("mine", "FINISHED")
+    history = client.get_metric_history(found.info.run_id, "student-graph/loss")
+    assert sorted((metric.step, metric.value) for metric in history) == expected
+    assert {*found.data.metrics} == {f"student-graph/{n}" for n in ("loss", "accuracy", "seconds")}
+
+
+def test_a_run_tells_of_all_its_stages_and_learns_the_same(tmp_path: Path) -> None:
+    config = small_config(tmp_path, run="told", logger="tensorboard", epochs=2, graph_epochs=1)
+    quiet = small_config(tmp_path, run="quiet", epochs=2, graph_epochs=1)
+    told, silent = distil(config), distil(quiet)
+    # the teacher is the same one, trained by the first; stage one is taken over by the second
+    assert told.manifest["teacher"] == silent.manifest["teacher"]
+    stages = {path.name: path for path in (told.folder / "tensorboard").iterdir()}
+    assert {*stages} == {"teacher", "student", "student-graph"}
+    for stage in ("student", "student-graph"):
+        history = [(r["epoch"], r["accuracy"]) for r in told.history() if r["stage"] == stage]
+        assert scalars(stages[stage], "accuracy") == history
+    assert len([*(tmp_path / "distilled").iterdir()]) == 1
+    assert not (silent.folder / "tensorboard").exists()
+    weights = [(run.folder / "student.safetensors").read_bytes() for run in (told, silent)]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_that_began_without_goes_on_with_one(small_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(small_run.folder, tmp_path / "small")
+    config = small_config(tmp_path, run="small", logger="tensorboard")
+    again = Run.create(config, small_run.load_splits())
+    assert again.manifest["stages"] == small_run.manifest["stages"]
+
+
+def test_a_missing_library_and_an_unknown_logger_are_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="logger='wandb' must be one of .*tensorboard, mlflow"):
+        small_config(tmp_path, logger="wandb")
+    config, real = small_config(tmp_path, logger="mlflow"), extras.importlib.import_module
+
+    def missing(name: str) -> Any:
+        if name == "mlflow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name)
+
+    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"mlflow is not installed: .*'cnn2gnn\[logging\]'"):
+        distil(config)
+    assert [*tmp_path.iterdir()] == []

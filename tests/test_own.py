@@ -18,7 +18,7 @@ from cnn2gnn.data import DataError, Splits, channel_statistics
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
 from cnn2gnn.graph import GraphLearner, SparseGraph
-from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.registry import LEARNERS, LOSSES, STEMS
 from cnn2gnn.runs import load_splits

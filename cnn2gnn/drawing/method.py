@@ -13,7 +13,7 @@ from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.palette import AGAINST, FOR, INK, RESCUED
 from cnn2gnn.drawing.style import COLUMN, new_figure, styled
 from cnn2gnn.graph import adaptive_weights, effective_neighbours
-from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.registry import LOSSES
 
 _LINES = ("-", "--", ":")

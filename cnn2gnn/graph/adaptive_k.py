@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.graph.learners import AdaptiveNeighbours, adaptive_weights, chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
+from cnn2gnn.graph.learners import AdaptiveNeighbours, adaptive_weights
 from cnn2gnn.graph.search import count_candidates
 from cnn2gnn.graph.sparse import SparseGraph
 

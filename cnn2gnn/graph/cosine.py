@@ -13,7 +13,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnn2gnn.graph.learners import GraphLearner, chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
+from cnn2gnn.graph.learners import GraphLearner
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -25,9 +26,11 @@ class CosineNeighbours(GraphLearner):
         """k."""
         return self.k
 
-    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor | None:
+    def candidates(
+        self, queries: Tensor, keys: Tensor, exclude: Tensor | None, times: int = 1
+    ) -> Tensor | None:
         """As `GraphLearner.candidates`."""
-        return super().candidates(F.normalize(queries), F.normalize(keys), exclude)
+        return super().candidates(F.normalize(queries), F.normalize(keys), exclude, times)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None

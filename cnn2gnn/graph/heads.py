@@ -43,10 +43,12 @@ class Heads(GraphLearner):
         assert reach is not None  # checked at the start
         return reach
 
-    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor:
+    def candidates(
+        self, queries: Tensor, keys: Tensor, exclude: Tensor | None, times: int = 1
+    ) -> Tensor:
         """As `GraphLearner.candidates`: those of each head."""
         parts = zip(self._learners, queries.chunk(self.heads, 1), self._parts(keys), strict=True)
-        found = [learner.candidates(q, u, exclude) for learner, q, u in parts]
+        found = [learner.candidates(q, u, exclude, times) for learner, q, u in parts]
         return torch.cat([each for each in found if each is not None], 1)  # (N, H·reach)
 
     def forward(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
 
@@ -63,14 +63,20 @@ class GraphLearner(nn.Module):
         """How many of the nearest keys decide on a node's neighbours; None: not distance does."""
         return None
 
-    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor | None:
+    def candidates(
+        self, queries: Tensor, keys: Tensor, exclude: Tensor | None, times: int = 1
+    ) -> Tensor | None:
         """Return the only keys that can be neighbours, whatever others join, int64 `(N, reach)`.
 
         None if distance does not decide. Arguments as of `forward`.
+
+        Args:
+            times: return so many times the reach, as far as there are keys.
         """
         if self.reach is None:
             return None
-        return nearest(queries, keys, min(self.reach, len(keys)), exclude)
+        count = min(times * self.reach, count_candidates(queries, keys, exclude))
+        return nearest(queries, keys, count, exclude)
 
     def extra_repr(self) -> str:
         """What `print(learner)` shows."""
@@ -83,8 +89,8 @@ class AdaptiveNeighbours(GraphLearner):
     Every node solves s_i = argmin_{s >= 0, 1ᵀs = 1} Σ_j (d_ij s_ij + γ_i s_ij²), with γ_i such that
     exactly k weights are positive. d_ij is the squared Euclidean distance.
 
-    Memory is O(N·k·d). Weights are float32 under autocast, and float64 for float64 inputs.
-    Needs k + 1 candidates a node: N >= k + 2 within a set.
+    Memory is O(N·(k + d)), see `distances`. Weights are float32 under autocast, and float64 for
+    float64 inputs. Needs k + 1 candidates a node: N >= k + 2 within a set.
     """
 
     @property
@@ -196,31 +202,6 @@ class NoGraph(GraphLearner):
         count_candidates(queries, keys, exclude)
         self_index = torch.arange(len(queries), device=queries.device).unsqueeze(1)  # (N, 1)
         return SparseGraph(self_index, torch.ones(self_index.shape, device=queries.device))
-
-
-def chosen_distances(
-    queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Squared Euclidean distances to the k nearest, with gradient, in ascending order.
-
-    Args:
-        queries, keys, k, exclude: as in `nearest`.
-
-    Returns:
-        neighbours int64 `(N, k)` and distances `(N, k)`, float32 or float64.
-    """
-    neighbours = nearest(queries, keys, k, exclude)  # (N, k)
-    keys = queries if keys is None else keys
-    with torch.autocast(queries.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-        queries, keys = queries.to(dtype), keys.to(dtype)
-        # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
-        # embedding, not keys[neighbours]: its gradient sums in the same order on any run
-        differences = queries.unsqueeze(1) - F.embedding(neighbours, keys)  # (N, k, d)
-        distances = differences.square().sum(2)  # (N, k)
-    # The search ranked by ‖x‖² − 2 q·x, whose rounding may swap neighbours that nearly tie.
-    distances, order = distances.sort(dim=1, stable=True)
-    return neighbours.gather(1, order), distances
 
 
 def adaptive_weights(distances: Tensor) -> Tensor:

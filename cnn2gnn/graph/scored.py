@@ -14,7 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.graph.learners import GraphLearner, chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
+from cnn2gnn.graph.learners import GraphLearner
 from cnn2gnn.graph.search import count_candidates
 from cnn2gnn.graph.sparse import SparseGraph
 

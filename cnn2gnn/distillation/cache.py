@@ -15,6 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
@@ -83,11 +84,11 @@ class TeacherCache:
     @torch.inference_mode()
     def _compute(self, view: int) -> None:
         device = device_of(self.teacher)
-        rows = []
-        for indices in torch.arange(len(self.images)).split(500):
-            pixels = self.images.view(indices, view, self.augmentation)
-            rows.append(self.teacher(pixels.to(device)).float().cpu())
-        save_tensors(self._path(view), {"logits": torch.cat(rows)}, {"view": view})
+        chunks = torch.arange(len(self.images)).split(500)
+        seen = (self.images.view(indices, view, self.augmentation) for indices in chunks)
+        answers = (self.teacher(pixels.to(device)).float().cpu() for pixels in seen)
+        logits = collected(answers, len(self.images))  # (N, classes)
+        save_tensors(self._path(view), {"logits": logits}, {"view": view})
 
     def _path(self, view: int) -> Path:
         return self.folder / f"view-{view:03d}.safetensors"

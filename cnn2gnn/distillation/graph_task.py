@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph, node_tensors
+from cnn2gnn.graph.search import EXACT
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.output import StudentOutput
@@ -21,6 +23,7 @@ from cnn2gnn.models.student import Student
 
 SNAPSHOT_NODES = 1000  # validation images whose graph is kept after each pass
 SNAPSHOT_BANK = 5000  # training images among which they find neighbours
+WIDER = 2  # times the candidates of a pass, where they are found as it begins
 SMOOTHING = 0.05  # of the labels
 BASE_WEIGHT = 0.5  # of the base branch's own loss: residuals are worth what it is worth
 
@@ -67,6 +70,7 @@ class GraphTask:
         self._held_out = no_graph(student, self.validation.images)
         self.module.start_keys(self.clean)
         self._said: tuple[int, Tensor] | None = None  # in which pass, softmax(base_j) (M, C)
+        self._found: tuple[int, Tensor | None] | None = None  # in which pass, candidates (M, n)
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Cross-entropy of the training images `indices` `(B,)`, with and without the graph."""
@@ -92,28 +96,46 @@ class GraphTask:
             return None, None
         if network.scope == "batch":
             return network.among(x, pixels), torch.arange(len(x), device=x.device)
-        with torch.no_grad():
-            everybody = Bank(
-                network.keys(self.clean),
-                self.train.labels,
-                self._base(epoch),
-                self.clean_pixels,
-            )
-            near = network.candidates(x, everybody, indices, pixels)
+        near = self._near(x, indices, epoch, pixels)
         if near is None:
-            return everybody, indices
+            return self._everybody(epoch), indices
         rows = near.unique()  # (m,), ascending
-        bank = everybody.subset(rows)
-        bank = Bank(network.keys(self.clean[rows]), bank.labels, bank.probabilities, bank.pixels)
+        clean_pixels = None if self.clean_pixels is None else self.clean_pixels[rows]
+        keys = network.keys(self.clean[rows])
+        bank = Bank(keys, self.train.labels[rows], self._base(epoch)[rows], clean_pixels)
         place = torch.searchsorted(rows, indices).clamp(max=len(rows) - 1)  # (B,)
         return bank, place.where(rows[place] == indices, -1)
+
+    @torch.no_grad()
+    def _near(self, x: Tensor, indices: Tensor, epoch: int, pixels: Tensor | None) -> Tensor | None:
+        """Nodes that can become neighbours of queries `(B, d)`, `(B, n)`; None: any can.
+
+        Those of a large set are looked up for all queries when a pass begins, twice as many as are
+        needed, for keys move during a pass; among them, distances between current keys decide.
+        """
+        if self.size <= EXACT:
+            return self.module.candidates(x, self._everybody(epoch), indices, pixels)
+        if self._found is None or self._found[0] != epoch:
+            view = epoch % len(self.views)
+            everyone = torch.arange(self.size, device=x.device)
+            queries, theirs = self.views[view], self._pixels(everyone, view + 1)
+            bank = self._everybody(epoch)
+            near = self.module.candidates(queries, bank, everyone, theirs, WIDER)
+            self._found = (epoch, near)
+        return None if self._found[1] is None else self._found[1][indices]
+
+    @torch.no_grad()
+    def _everybody(self, epoch: int) -> Bank:
+        """All training images as nodes, with the keys of now."""
+        keys = self.module.keys(self.clean)
+        return Bank(keys, self.train.labels, self._base(epoch), self.clean_pixels)
 
     def _base(self, epoch: int) -> Tensor:
         """softmax(base_j) of the training images `(M, C)`, as it was when this pass began."""
         if self._said is None or self._said[0] != epoch:
             training = self.module.training
             self.module.eval()  # without dropout
-            self._said = (epoch, self.module.base(self.clean).float().softmax(1))
+            self._said = (epoch, self.module.says(self.clean))
             self.module.train(training)
         return self._said[1]
 
@@ -145,7 +167,7 @@ class GraphTask:
         """Features of the training images in a view, `(M, d)`."""
         chunks = torch.arange(self.size, device=self.clean.device).split(500)
         seen = (self.train.view(chunk, view, self.augmentation) for chunk in chunks)
-        return torch.cat([self.student.features(images) for images in seen])
+        return collected((self.student.features(images) for images in seen), self.size)
 
     def _pixels(self, indices: Tensor, view: int) -> Tensor | None:
         if self.clean_pixels is None:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.keys import whitening
+from cnn2gnn.models.keys import ROWS, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
@@ -121,6 +122,12 @@ class GraphNetwork(nn.Module):
         """Nodes `(B, d)` to logits `(B, C)` without any neighbour."""
         return self.layer2(self._hidden(self.layer1(x)))
 
+    @torch.no_grad()
+    def says(self, x: Tensor) -> Tensor:
+        """softmax(base_i) of nodes `(M, d)`, `(M, C)`, without gradient, however many they are."""
+        parts = (self.base(part).float().softmax(1) for part in x.split(ROWS))
+        return collected(parts, len(x))
+
     def keys(self, x: Tensor) -> Tensor:
         """u_i = P x_i, `(B, d)` to `(B, 128)`, in full precision whatever autocast says.
 
@@ -131,9 +138,7 @@ class GraphNetwork(nn.Module):
 
     def bank(self, x: Tensor, labels: Tensor, pixels: Tensor | None = None) -> Bank:
         """Return nodes `(M, d)` as a bank; labels `(M,)`, −1 for an unlabelled one."""
-        with torch.no_grad():
-            probabilities = self.base(x).float().softmax(1)  # (M, C)
-        return Bank(self.keys(x), labels, probabilities, pixels)
+        return Bank(self.keys(x), labels, self.says(x), pixels)
 
     def among(self, x: Tensor, pixels: Tensor | None = None) -> Bank:
         """Return nodes `(B, d)` as unlabelled nodes of a bank."""
@@ -155,13 +160,16 @@ class GraphNetwork(nn.Module):
         bank: Bank,
         exclude: Tensor | None = None,
         pixels: Tensor | None = None,
+        times: int = 1,
     ) -> Tensor | None:
         """Return the only bank nodes that can be neighbours, whatever other nodes join the bank.
 
         Returns:
-            `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
+            `(B, times·(k + 1))` for nodes `(B, d)`: with more than once as many, those that can be
+            neighbours when keys have moved a little. None if the learner does not choose by
+            distance.
         """
-        return self._learner.candidates(*self._places(x, bank, pixels), exclude)
+        return self._learner.candidates(*self._places(x, bank, pixels), exclude, times)
 
     def apply_graph(self, x: Tensor, graph: SparseGraph, bank: Bank) -> StudentOutput:
         """Predict nodes `(B, d)` with a given graph, learned or edited; a row may lack edges."""

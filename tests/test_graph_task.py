@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
+from cnn2gnn.distillation import graph_task
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.registry import LEARNERS
@@ -118,3 +119,31 @@ def test_a_step_has_the_same_bits_on_every_run(tmp_path: Path) -> None:
 
     first = gradient()
     assert all(torch.equal(first, gradient()) for _ in range(10))
+
+
+@pytest.mark.parametrize("graph", ["adaptive", "gumbel", "cosine", "fixed", "random"])
+def test_candidates_of_a_large_set_are_found_once_a_pass_and_decide_as_the_whole_would(
+    tmp_path: Path, graph: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, _, splits = make(tmp_path, graph=graph)
+    monkeypatch.setattr(graph_task, "EXACT", 299)
+    found, candidates = [], task.module.candidates
+    monkeypatch.setattr(
+        task.module, "candidates", lambda *given: found.append(1) or candidates(*given)
+    )
+    network = task.module.eval()
+    for epoch in (0, 0, 1):
+        indices = torch.randperm(300)[:40]
+        (x, bank, _, pixels), out = met(task, indices, epoch)
+        whole = network.bank(task.clean, splits.train.labels, task.clean_pixels)
+        expected = network(x, whole, indices, pixels)
+        torch.testing.assert_close(out.logits, expected.logits)
+        assert len(bank) <= 300
+    assert len(found) == 2
+    if network.learner.space == "features":
+        with torch.no_grad():  # within a pass keys move; of those found, the nearest now are taken
+            network.project.weight.mul_(1 + 0.01 * torch.randn_like(network.project.weight))
+        (x, _, _, _), out = met(task, indices, 1)
+        expected = network(x, network.bank(task.clean, splits.train.labels), indices)
+        torch.testing.assert_close(out.logits, expected.logits)
+    assert len(found) == 2

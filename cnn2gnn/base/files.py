@@ -121,8 +121,16 @@ def _remove_if_abandoned(left: Path) -> None:
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:
     """Write tensors and JSON-able metadata as one safetensors file with a checksum, atomically."""
-    # cloned: safetensors refuses tensors that share their memory
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    whole: dict[str, Tensor] = {}
+    known: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        memory = tensor.untyped_storage()
+        # safetensors refuses tensors that share their memory; others may be too large for a copy
+        if memory.data_ptr() in known or memory.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        known.add(memory.data_ptr())
+        whole[name] = tensor
     text = json.dumps(metadata)
     # one entry: the order of several is another in every process, and so would be the file's bytes
     entry = json.dumps({"checksum": checksums.of_tensors(whole, text), "metadata": text})

@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cnn2gnn.base.disk import empty
 from cnn2gnn.data.pixels import Item, decode_chunk, native_size
 
 CHUNK = 256  # images a task: progress stays smooth, hand-over stays cheap
@@ -38,9 +39,14 @@ def decode(items: Sequence[Item], image_size: int | None, title: str) -> Tensor:
         delayed(decode_chunk)(chunk, size, image_size is not None) for chunk in chunks
     )
     with tqdm(total=len(items), desc=f"decoding {title}", unit="image", disable=None) as bar:
-        parts = []
-        for part in decoded:
-            parts.append(torch.from_numpy(part))
+        whole, filled = torch.empty(0, 0, size, size), 0
+        for part in decoded:  # (n, C, S, S)
+            if part.shape[1] > whole.shape[1]:  # none yet, or all grey and now colour
+                before = whole
+                whole = empty((len(items), *part.shape[1:]), torch.uint8)  # (N, C, S, S)
+                if filled:
+                    whole[:filled] = before[:filled]
+            whole[filled : filled + len(part)] = torch.from_numpy(part)
+            filled += len(part)
             bar.update(len(part))
-    channels = max(part.shape[1] for part in parts)
-    return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])  # (N, C, S, S)
+    return whole

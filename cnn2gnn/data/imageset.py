@@ -21,7 +21,10 @@ from torch import Tensor
 
 from cnn2gnn.data.originals import Originals
 from cnn2gnn.data.pixels import DataError
+from cnn2gnn.data.rows import Rows, part_of
 from cnn2gnn.registry import MODALITIES
+
+PART_BYTES = 2**24  # of images that are hashed, or counted, at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,8 @@ class ImageSet:
     """Square images with their labels.
 
     Attributes:
-        images: uint8 `(N, C, S, S)` in [0, 255]; C is 1 (grey) or 3 (RGB).
+        images: uint8 `(N, C, S, S)` in [0, 255]; C is 1 (grey) or 3 (RGB). Parts of a set that is
+            too large for memory are `Rows` of it: see `data.rows`.
         labels: int64 `(N,)`, indices into `classes`.
         classes: the names of the classes, in the order of their labels.
         name: what reports call the data set.
@@ -101,15 +105,16 @@ class ImageSet:
         logits = None if self.logits is None else self.logits[rows]
         return replace(
             self,
-            images=self.images[rows],
+            images=part_of(self.images, rows),
             labels=self.labels[rows],
             originals=originals,
             logits=logits,
         )
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """Return the same images and labels on a device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        """Return the same images and labels on a device; images on disk go there view by view."""
+        images = self.images if isinstance(self.images, Rows) else self.images.to(device)
+        return replace(self, images=images, labels=self.labels.to(device))
 
     def augmentation_for(self, augmentation: str) -> str:
         """Return the augmentation that is meant: "auto" goes by the images.
@@ -137,9 +142,9 @@ class ImageSet:
             view: 0 is the clean image; 1, 2, … are augmented.
             augmentation: one of those that the modality knows.
         """
-        indices = indices.to(self.images.device)
+        images = self.images[indices.to(self.images.device)].to(self.labels.device)  # (B, C, S, S)
         augment = MODALITIES[self.modality].augment
-        return augment(self.images[indices], indices, view, augmentation)
+        return augment(images, indices.to(images.device), view, augmentation)
 
     @property
     def view_version(self) -> int:
@@ -182,8 +187,14 @@ def checksum(tensors: Sequence[Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().cpu().numpy().data)
+        for part in in_parts(tensor):
+            digest.update(part.contiguous().cpu().numpy().data)
     return digest.hexdigest()
+
+
+def in_parts(tensor: Tensor) -> Sequence[Tensor]:
+    """Return a tensor's rows in parts of about `PART_BYTES`: of one on disk, few are in memory."""
+    return tensor.split(max(1, PART_BYTES // max(1, tensor[:1].nbytes)))
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,14 +209,16 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     if images.dtype != torch.uint8:
         return torch.zeros(images.shape[1]), torch.ones(images.shape[1])
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = (
-        torch.stack(
-            [torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]
-        )
-        .cpu()
-        .double()
-    )  # (C, 256)
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)  # (C, 256)
+    for part in in_parts(images):
+        counts += _histograms(part)
     share = counts / counts.sum(1, keepdim=True)
     mean = share @ values  # (C,)
     variance = (share * (values - mean[:, None]) ** 2).sum(1)  # (C,)
     return mean.float(), variance.sqrt().float()
+
+
+def _histograms(images: Tensor) -> Tensor:
+    """How often each value of uint8 samples `(n, C, …)` occurs in each channel, `(C, 256)`."""
+    channels = images.transpose(0, 1).flatten(1)  # (C, n · …)
+    return torch.stack([torch.bincount(one, minlength=256) for one in channels]).cpu()

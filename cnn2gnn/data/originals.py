@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.disk import empty
+
 
 @dataclass(frozen=True, eq=False)
 class Originals:
@@ -26,8 +28,12 @@ class Originals:
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Originals:
         """Return these strings."""
-        content = torch.from_numpy(np.frombuffer(b"".join(strings) + b"\0", np.uint8).copy())
         ends = torch.tensor([len(string) for string in strings]).cumsum(0)
+        content = empty((int(ends[-1]) + 1,), torch.uint8)  # one more: none is no tensor to be kept
+        content[-1] = 0
+        places = content.numpy()
+        for string, end in zip(strings, ends.tolist(), strict=True):
+            places[end - len(string) : end] = np.frombuffer(string, np.uint8)
         return cls(content, ends, torch.arange(len(strings)))
 
     def __len__(self) -> int:

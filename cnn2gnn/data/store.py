@@ -1,8 +1,8 @@
 """Decoded images kept on disk, so that each data set is decoded once.
 
-One safetensors file for each (source, options, decoder), with a checksum of its pixels. It is used
-while every file that decides the result has the size and times it had. The folder may be deleted at
-any time.
+One safetensors file for each (source, options, decoder), with a checksum of its pixels, which is
+mapped into memory: what is not looked at takes none. It is used while every file that decides the
+result has the size and times it had. The folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.disk import cache_folder, is_large
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data.imageset import checksum
 from cnn2gnn.data.names import class_names, shown
@@ -55,18 +56,6 @@ class Decoded(NamedTuple):
     logits: Tensor | None = None
 
 
-def cache_folder() -> Path:
-    """Where decoded images are kept: the environment's CNN2GNN_CACHE, or ~/.cache/cnn2gnn.
-
-    Raises:
-        OSError: this user has no home.
-    """
-    try:
-        return Path(os.environ.get("CNN2GNN_CACHE") or "~/.cache/cnn2gnn").expanduser()
-    except RuntimeError as error:
-        raise OSError(f"{error}; the environment's CNN2GNN_CACHE may name a folder") from error
-
-
 def decoded(source: Source, image_size: int | None) -> Decoded:
     """Return the decoded images of `source`, from the cache if they are there and whole.
 
@@ -94,6 +83,8 @@ def decoded(source: Source, image_size: int | None) -> Decoded:
     made = _decode(source, samples, image_size)
     try:
         _save(path, made, references, state)
+        # a large set lies on disk twice by now: what it was decoded into goes
+        return (_load(path) or made) if is_large(made.images.nbytes) else made
     except OSError as error:  # a full or read-only disk
         log.warning("decoded images of %s are not kept: %s", source.name, error)
     return made

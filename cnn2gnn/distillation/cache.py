@@ -16,6 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data import ImageSet
 from cnn2gnn.models.teacher import Teacher, device_of
@@ -95,11 +96,11 @@ class TeacherCache:
     @torch.inference_mode()
     def _compute(self, view: int) -> None:
         device = device_of(self.teacher)
-        rows = []
-        for indices in torch.arange(len(self.images)).split(500):
-            pixels = self.images.view(indices, view, self.augmentation)
-            rows.append(self._answers(pixels.to(device)).cpu())
-        save_tensors(self._path(view), {"logits": torch.cat(rows)}, {"view": view})
+        chunks = torch.arange(len(self.images)).split(500)
+        seen = (self.images.view(indices, view, self.augmentation) for indices in chunks)
+        answers = (self._answers(pixels.to(device)).cpu() for pixels in seen)
+        logits = collected(answers, len(self.images))  # (N, classes)
+        save_tensors(self._path(view), {"logits": logits}, {"view": view})
 
     def _answers(self, pixels: Tensor) -> Tensor:
         """Logits of the teacher for uint8 pixels `(B, C, S, S)`, float32 `(B, classes)`."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
@@ -19,6 +20,7 @@ from cnn2gnn.distillation.collectives import Shares, several_processes
 from cnn2gnn.distillation.sharded_search import ShardedSearch
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, node_tensors
+from cnn2gnn.graph.search import EXACT, count_candidates, nearest
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.output import StudentOutput
@@ -26,6 +28,7 @@ from cnn2gnn.models.student import Student
 
 SNAPSHOT_NODES = 1000  # validation images whose graph is kept after each pass
 SNAPSHOT_BANK = 5000  # training images among which they find neighbours
+WIDER = 2  # times the candidates of a pass, where they are found as it begins
 SMOOTHING = 0.05  # of the labels
 BASE_WEIGHT = 0.5  # of the base branch's own loss: residuals are worth what it is worth
 
@@ -71,6 +74,7 @@ class GraphTask:
         self.network.start_keys(self.clean)
         self._search = ShardedSearch(self.size) if several_processes() else None
         self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
+        self._found: tuple[int, Tensor | None] | None = None  # in which pass, candidates (M, n)
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Cross-entropy of the training images `indices` `(B,)`, with and without the graph."""
@@ -106,14 +110,35 @@ class GraphTask:
             return None, None
         if network.scope == "batch":
             return _gathered(network, network.among(x, pixels))
-        with torch.no_grad():
-            mine = slice(None) if self._search is None else self._search.rows
-            near = network.candidates(x, self._nodes(mine, epoch), indices, pixels, self._search)
-            if near is None:
-                return self._nodes(slice(None), epoch), indices
+        near = self._near(x, indices, epoch, pixels)
+        if near is None:
+            return self._nodes(slice(None), epoch), indices
         rows = near.unique()  # (m,), ascending
         place = torch.searchsorted(rows, indices).clamp(max=len(rows) - 1)  # (B,)
         return self._nodes(rows, epoch), place.where(rows[place] == indices, -1)
+
+    @torch.no_grad()
+    def _near(self, x: Tensor, indices: Tensor, epoch: int, pixels: Tensor | None) -> Tensor | None:
+        """Nodes that can become neighbours of queries `(B, d)`, `(B, n)`; None: any can."""
+        if self._search is None and self.size > EXACT:
+            return self._near_in_pass(indices, epoch)
+        mine = slice(None) if self._search is None else self._search.rows
+        return self.network.candidates(x, self._nodes(mine, epoch), indices, pixels, self._search)
+
+    def _near_in_pass(self, indices: Tensor, epoch: int) -> Tensor | None:
+        """As `_near`, of a large set: looked up for all queries as the pass begins.
+
+        Twice as many as are needed, for keys move during a pass; among them, distances between
+        current keys decide.
+        """
+        if self._found is None or self._found[0] != epoch:
+            view = 1 + epoch % self.config.training.graph_views
+            everyone = torch.arange(self.size, device=indices.device)
+            queries, pixels = self._features(view), self._pixels(everyone, view)
+            nodes = self._nodes(slice(None), epoch)
+            near = self.network.candidates(queries, nodes, everyone, pixels, _wider)
+            self._found = (epoch, near)
+        return None if self._found[1] is None else self._found[1][indices]
 
     def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
         """Some of the M nodes that queries of this pass meet, with the keys of this step."""
@@ -164,9 +189,9 @@ class GraphTask:
         if view not in self._views:
             chunks = torch.arange(self.size, device=self.clean.device).split(500)
             seen = (self.train.view(chunk, view, self.augmentation) for chunk in chunks)
+            features = (self.student.features(images) for images in seen)
             with evaluating(self.student.stem):
-                features = [self.student.features(images) for images in seen]
-            self._views[view] = torch.cat(features)
+                self._views[view] = collected(features, self.size)
         return self._views[view]
 
     def _pixels(self, indices: Tensor, view: int) -> Tensor | None:
@@ -205,6 +230,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(training)
+
+
+def _wider(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None) -> Tensor:
+    """`WIDER` times the k nearest, as far as there are so many."""
+    return nearest(queries, keys, min(WIDER * k, count_candidates(queries, keys, exclude)), exclude)
 
 
 def _gathered(network: GraphNetwork, bank: Bank) -> tuple[Bank, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 from torch import Tensor
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.data import Splits
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.registry import MODALITIES
@@ -28,7 +29,10 @@ def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataF
         [0, 1], and gain, their difference.
     """
     vectors = MODALITIES[splits.train.modality].vectors
-    queries, keys = (vectors(part.images) for part in (splits.test, splits.train))
+    queries, keys = (
+        collected((vectors(some) for some in part.images.split(500)), len(part))
+        for part in (splits.test, splits.train)
+    )
     distances = chosen_distances(queries, keys, 1)[1][:, 0]  # (N,)
     labels = splits.test.labels
     right, base_right = ((said.argmax(1) == labels).float() for said in (logits, base_logits))

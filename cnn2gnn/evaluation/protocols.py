@@ -29,7 +29,7 @@ _CHUNK = 500  # queries at once; it bounds memory and changes no prediction
 def no_graph(student: Student, images: Tensor) -> StudentOutput:
     """Base branch of uint8 images `(N, C, H, W)`; the starting point of the other protocols."""
     features = student.features(images)  # (N, d)
-    return student.network(features, pixels=student.pixels(images.to(features.device)))
+    return student.network(features, pixels=student.pixels(images))
 
 
 @torch.no_grad()

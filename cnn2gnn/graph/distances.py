@@ -1,12 +1,15 @@
-"""Distances between nodes that have been found, with gradient."""
+"""Distances between nodes, with gradient, in memory that does not grow with N·k·d."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from cnn2gnn.graph.search import nearest, plain
+
+DIFFERENCE_BYTES = 2**30  # of the differences (n, k, d) that exist at a time
 
 
 def chosen_distances(
@@ -39,7 +42,19 @@ def distances_to(neighbours: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
     with torch.autocast(queries.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
         queries, keys = queries.to(dtype), plain(keys).to(dtype)
-        # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
-        # embedding, not keys[neighbours]: its gradient sums in the same order on any run
-        differences = queries.unsqueeze(1) - F.embedding(neighbours, keys)  # (N, n, d)
-        return differences.square().sum(2)
+        rows = max(1, DIFFERENCE_BYTES // (neighbours.shape[1] * queries.shape[1] * dtype.itemsize))
+        if torch.compiler.is_exporting() or len(queries) <= rows:
+            return _squared(queries, keys, neighbours)
+        # made again for the gradient: (N, n, d) never exists
+        parts = zip(queries.split(rows), neighbours.split(rows), strict=True)
+        return torch.cat(
+            [checkpoint(_squared, q, keys, near, use_reentrant=False) for q, near in parts]
+        )
+
+
+def _squared(queries: Tensor, keys: Tensor, neighbours: Tensor) -> Tensor:
+    """d_ij of queries `(n, d)` and the keys at `neighbours` `(n, k)`, `(n, k)`."""
+    # d_ij = ‖q_i − x_j‖², from the differences: no cancellation, and exactly 0 for duplicates
+    # embedding, not keys[neighbours]: its gradient sums in the same order on any run
+    differences = queries.unsqueeze(1) - F.embedding(neighbours, keys)  # (n, k, d)
+    return differences.square().sum(2)

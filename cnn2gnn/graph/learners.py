@@ -31,7 +31,7 @@ def look(
     """Return the k nearest keys, at most all; `search` finds them, None: `nearest`."""
     if search is not None:
         return search(queries, keys, k, exclude)
-    return nearest(queries, keys, min(k, len(keys)), exclude)
+    return nearest(queries, keys, min(k, count_candidates(queries, keys, exclude)), exclude)
 
 
 class GraphLearner(nn.Module):
@@ -87,8 +87,8 @@ class GraphLearner(nn.Module):
     ) -> Tensor | None:
         """Return the only keys that can be neighbours, whatever others join, int64 `(N, reach)`.
 
-        None if distance does not decide. Arguments as of `forward`; `search` finds them where the
-        keys are only this process's part of all, None: `nearest`.
+        None if distance does not decide. Arguments as of `forward`; `search` finds them, None:
+        `nearest`. Another one is needed where the keys are only this process's part of all.
         """
         if self.reach is None:
             return None
@@ -111,8 +111,8 @@ class AdaptiveNeighbours(GraphLearner):
     Every node solves s_i = argmin_{s >= 0, 1ᵀs = 1} Σ_j (d_ij s_ij + γ_i s_ij²), with γ_i such that
     exactly k weights are positive. d_ij is the squared Euclidean distance.
 
-    Memory is O(N·k·d). Weights are float32 under autocast, and float64 for float64 inputs.
-    Needs k + 1 candidates a node: N >= k + 2 within a set.
+    Memory is O(N·(k + d)), see `distances`. Weights are float32 under autocast, and float64 for
+    float64 inputs. Needs k + 1 candidates a node: N >= k + 2 within a set.
     """
 
     @property

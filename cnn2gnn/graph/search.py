@@ -1,4 +1,9 @@
-"""Exact nearest neighbours in bounded memory, without gradient."""
+"""Nearest neighbours in bounded memory, without gradient: exact, or of a whole large set nearly so.
+
+An index of a million keys takes as long to build as tens of thousands of exact queries. So a few
+queries are answered exactly among however many keys, and only where more than `EXACT` queries meet
+more than `EXACT` keys does an index propose candidates, which are then ranked by true distances.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from cnn2gnn.graph import approximate
+
+EXACT = 100_000  # queries or keys up to which the search is exact
+SPARE = 8  # proposals beyond k, which true distances choose among
+RANKED_BYTES = 2**27  # of proposed keys that are compared at a time
 DISTANCE_BYTES = 16 * 2**20  # of the (rows, M) distances that exist at a time; fits into caches
 BLOCK = 16  # columns whose minimum stands for them in the first stage of the selection
 
@@ -22,6 +33,10 @@ class _Prepared(NamedTuple):
     points: Tensor
     norms: Tensor
     centre: Tensor | None
+
+    def moved(self, queries: Tensor) -> Tensor:
+        """Queries `(N, d)` moved as the points are."""
+        return queries if self.centre is None else queries - self.centre
 
 
 class SearchKeys(Tensor):
@@ -59,7 +74,9 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
     """Indices of the k nearest keys of every query by Euclidean distance, nearest first.
 
     The search is exact up to the rounding of float32 (float64 for float64 inputs), whatever
-    autocast says. It holds `DISTANCE_BYTES` of distances at a time, never (N, M).
+    autocast says. It holds `DISTANCE_BYTES` of distances at a time, never (N, M). Of more than
+    `EXACT` queries among more than `EXACT` keys on a CPU, `approximate` proposes the candidates:
+    some of the k nearest may be missed, for farther ones. The same call finds the same again.
 
     Args:
         queries: `(N, d)`.
@@ -77,27 +94,57 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
     candidates = count_candidates(queries, keys, exclude)
     if not 1 <= k <= candidates:
         raise ValueError(f"k={k} must be from 1 to {candidates}, the candidates of a query")
+    within = keys is None
     if keys is None:
         keys, exclude = queries, torch.arange(len(queries), device=queries.device)
 
     dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
-        queries = queries.to(dtype)
-        points, norms, centre = _prepared(keys, dtype)
-        _checked_norms("queries", queries)
-        queries = queries if centre is None else queries - centre
+        prepared = _prepared(keys, dtype)
+        _checked_norms("queries", queries.to(dtype))
+        queries = prepared.points if within else prepared.moved(queries.to(dtype))
         if torch.compiler.is_exporting() and exclude is None:  # of any number of queries, in one go
-            return _smallest(_scores(queries, points, norms), k)
-        rows = max(1, DISTANCE_BYTES // (len(points) * dtype.itemsize))
-        buffer = norms.new_empty(min(rows, len(queries)), len(points))  # (c, M), for all chunks
-        found = []
-        for start in range(0, len(queries), rows):
-            chunk = queries[start : start + rows]  # (c, d)
-            scores = _scores(chunk, points, norms, buffer[: len(chunk)])
-            if exclude is not None:
-                _forbid(scores, exclude[start : start + rows])
-            found.append(_smallest(scores, k))
+            return _smallest(_scores(queries, prepared.points, prepared.norms), k)
+        if min(len(queries), len(keys)) > EXACT and queries.device.type == "cpu":
+            return _approximate(queries, prepared, k, exclude)
+        return _exact(queries, prepared, k, exclude)
+
+
+def _exact(queries: Tensor, keys: _Prepared, k: int, exclude: Tensor | None) -> Tensor:
+    """The k nearest keys `(N, k)` of queries `(N, d)` that were moved as the keys are."""
+    points, norms, _ = keys
+    rows = max(1, DISTANCE_BYTES // (len(points) * points.itemsize))
+    buffer = norms.new_empty(min(rows, len(queries)), len(points))  # (c, M), for all chunks
+    found = []
+    for start in range(0, len(queries), rows):
+        chunk = queries[start : start + rows]  # (c, d)
+        scores = _scores(chunk, points, norms, buffer[: len(chunk)])
+        if exclude is not None:
+            _forbid(scores, exclude[start : start + rows])
+        found.append(_smallest(scores, k))
     return torch.cat(found)  # (N, k)
+
+
+def _approximate(queries: Tensor, keys: _Prepared, k: int, exclude: Tensor | None) -> Tensor:
+    """As `_exact`, of candidates that an index proposes; rows with too few are searched exactly."""
+    count = min(k + SPARE + (exclude is not None), len(keys.points))
+    proposed = approximate.proposals(queries, keys.points, count)  # (N, c), −1: none
+    found = proposed.new_empty(len(queries), k)
+    step = max(1, RANKED_BYTES // (count * keys.points[0].nbytes))
+    for rows in torch.arange(len(queries)).split(step):
+        candidates = proposed[rows].sort(1).values  # (r, c), by key: ties as in the exact search
+        there = F.embedding(candidates.clamp(min=0), keys.points)  # (r, c, d)
+        distances = (queries[rows, None] - there).square().sum(2)  # (r, c)
+        barred = candidates < 0
+        barred[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]  # proposed twice
+        if exclude is not None:
+            barred |= candidates == exclude[rows, None]
+        order = distances.masked_fill(barred, torch.inf).argsort(dim=1, stable=True)[:, :k]
+        found[rows] = candidates.masked_fill(barred, -1).gather(1, order)
+    few = (found < 0).any(1).nonzero().squeeze(1)
+    if len(few):
+        found[few] = _exact(queries[few], keys, k, None if exclude is None else exclude[few])
+    return found
 
 
 def count_candidates(queries: Tensor, keys: Tensor | None, exclude: Tensor | None) -> int:

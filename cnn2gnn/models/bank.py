@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.graph.search import SearchKeys
@@ -44,9 +43,10 @@ class Bank:
 
         The "correct" step of Correct & Smooth (Huang et al., ICLR 2021) spreads them.
         """
-        known = self.labels >= 0  # (M,)
-        onehot = F.one_hot(self.labels.clamp(min=0), self.probabilities.shape[1])
-        return (onehot - self.probabilities) * known[:, None]
+        known = (self.labels >= 0).to(self.probabilities.dtype)[:, None]  # (M, 1)
+        # without onehot(y): as int64 it would take twice the memory of what is wanted
+        residuals = self.probabilities.neg() * known
+        return residuals.scatter_add_(1, self.labels.clamp(min=0)[:, None], known)
 
     @cached_property
     def places(self) -> Tensor:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
 from cnn2gnn.graph.learners import Search
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.keys import whitening
+from cnn2gnn.models.keys import ROWS, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
@@ -132,6 +133,12 @@ class GraphNetwork(nn.Module):
         """Nodes `(B, d)` to logits `(B, C)` without any neighbour."""
         return self.layer2(self._hidden(self.layer1(x)))
 
+    @torch.no_grad()
+    def says(self, x: Tensor) -> Tensor:
+        """softmax(base_i) of nodes `(M, d)`, `(M, C)`, without gradient, however many they are."""
+        parts = (self.base(part).float().softmax(1) for part in x.split(ROWS))
+        return collected(parts, len(x))
+
     def keys(self, x: Tensor) -> Tensor:
         """u_i = P x_i, `(B, d)` to `(B, 128)`, in full precision whatever autocast says.
 
@@ -142,11 +149,10 @@ class GraphNetwork(nn.Module):
 
     def bank(self, x: Tensor, labels: Tensor, pixels: Tensor | None = None) -> Bank:
         """Return nodes `(M, d)` as a bank; labels `(M,)`, −1 for an unlabelled one."""
-        with torch.no_grad():
-            probabilities = self.base(x).float().softmax(1)  # (M, C)
+        said = self.says(x)  # (M, C)
         # nodes that join a bank are new to its graph: nobody has looked at them
-        unseen = probabilities.new_zeros(len(x)) if self.weighting.counts else None
-        return Bank(self.keys(x), labels, probabilities, pixels, unseen)
+        unseen = said.new_zeros(len(x)) if self.weighting.counts else None
+        return Bank(self.keys(x), labels, said, pixels, unseen)
 
     def among(self, x: Tensor, pixels: Tensor | None = None) -> Bank:
         """Return nodes `(B, d)` as unlabelled nodes of a bank; in scope `batch` of their own."""
@@ -190,7 +196,8 @@ class GraphNetwork(nn.Module):
         """Return the only bank nodes that can be neighbours, whatever other nodes join the bank.
 
         Args:
-            search: finds them where `bank` is only this process's part of it.
+            search: finds them; None: `nearest`. Where `bank` is only this process's part of it, or
+                keys are about to move, another one is needed.
 
         Returns:
             `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ROWS = 65_536  # of the features at a time
 _FLOOR = 0.02  # of the largest singular value: directions without variance are not blown up
 
 
@@ -20,8 +21,9 @@ def whitening(features: Tensor, width: int, scaled: bool = True) -> Tensor:
         width: at most d.
         scaled: False leaves the variances as they are: principal components.
     """
-    centred = (features - features.mean(0)).double()  # (M, d)
-    covariance = centred.T @ centred / len(features)  # (d, d)
+    mean = features.mean(0)
+    parts = ((part - mean).double() for part in features.split(ROWS))  # (m, d)
+    covariance = sum(part.T @ part for part in parts) / len(features)  # (d, d)
     # Σ = U diag(σ²) Uᵀ with σ ascending,  W = U diag(1/σ)
     variances, directions = torch.linalg.eigh(covariance)
     sigma = variances.clamp(min=0).sqrt()

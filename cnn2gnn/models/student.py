@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import load_state, load_tensors, save_tensors
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.graph import GraphLearner, Heads
@@ -92,7 +93,9 @@ class Student(nn.Module):
         learner = self.network.learner
         if learner is None or learner.space == "features":
             return None
-        return as_floats(images.flatten(1))
+        device = self.normalise.mean.device
+        parts = (as_floats(part.to(device).flatten(1)) for part in images.split(500))
+        return collected(parts, len(images))
 
     def embed(self, images: Tensor) -> Tensor:
         """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
@@ -103,7 +106,7 @@ class Student(nn.Module):
         """Features `(N, d)` of any number of images, on the student's device, float32."""
         device = next(self.parameters()).device
         chunks = images.split(batch_size)
-        return torch.cat([self.embed(chunk.to(device)).float() for chunk in chunks])
+        return collected((self.embed(chunk.to(device)).float() for chunk in chunks), len(images))
 
     @torch.no_grad()
     def bank(self, images: Tensor, labels: Tensor) -> Bank:
@@ -123,7 +126,7 @@ class Student(nn.Module):
     def bank_nodes(self, images: Tensor, labels: Tensor) -> Bank:
         """Return images `(m, C, H, W)` with labels `(m,)` as nodes to join a bank, however few."""
         features = self.features(images)  # (M, d)
-        pixels = self.pixels(images.to(features.device))
+        pixels = self.pixels(images)
         return self.network.bank(features, labels.to(features.device), pixels).compact()
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
 from cnn2gnn.data import ImageSet, channel_statistics
 from cnn2gnn.models.layers import Floats, Normalise
@@ -106,7 +107,8 @@ def in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int = 
     """Apply `function` to `images` in pieces on its module's device; the result is on the CPU."""
     module = function if isinstance(function, nn.Module) else function.__self__  # type: ignore[attr-defined]
     device = device_of(module)
-    return torch.cat([function(chunk.to(device)).float().cpu() for chunk in images.split(size)])
+    answers = (function(chunk.to(device)).float().cpu() for chunk in images.split(size))
+    return collected(answers, len(images))
 
 
 @torch.no_grad()

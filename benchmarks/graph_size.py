@@ -1,0 +1,99 @@
+"""Graphs over whole data sets: time, peak memory, and recall of the approximate search.
+
+Forward and backward of `AdaptiveNeighbours`, k = 20, on points of 64 dimensions in 1,000 clusters
+that lie in 16 dimensions: 60,000 nodes, which are searched exactly, and 200,000 with each index
+that is installed; with `--million` also 1,000,000. Recall@20 is that of 1,000 nodes drawn by chance
+against the exact search. Every measurement is a process of its own; the peak is that of resident
+memory (`ru_maxrss`), Python, torch and the points included.
+
+    python benchmarks/graph_size.py [--million] [--index hnsw]      (with cnn2gnn installed)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+D, K, CLUSTERS, INNER = 64, 20, 1_000, 16
+EXACT, APPROXIMATE, MILLION = 60_000, 200_000, 1_000_000  # nodes
+SAMPLE = 1_000  # nodes whose neighbours are compared
+TIME_TARGET_S, MEMORY_TARGET_GB = 60.0, 12.0  # of 60,000 nodes; of 1,000,000
+
+
+def measure(nodes: int, index: str) -> dict[str, float]:
+    """A graph over `nodes` points, once, in this process: seconds, peak in GB (10⁹ bytes)."""
+    import torch
+
+    from cnn2gnn.graph import AdaptiveNeighbours, approximate, nearest
+
+    approximate.method = lambda: index
+    torch.manual_seed(0)
+    centres = 2 * torch.randn(CLUSTERS, INNER)
+    inner = centres[torch.randint(CLUSTERS, (nodes,))] + torch.randn(nodes, INNER)
+    points = (inner @ torch.randn(INNER, D) / 4 + 0.3 * torch.randn(nodes, D)).requires_grad_()
+    wall, cpu = time.perf_counter(), time.process_time()
+    graph = AdaptiveNeighbours(K)(points)
+    forward = time.perf_counter() - wall
+    graph.weights.square().sum().backward()
+    result = {
+        "forward_s": forward,
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "threads": torch.get_num_threads(),
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e9,
+    }
+    drawn = torch.randperm(nodes)[:SAMPLE]
+    points = points.detach()
+    exact = nearest(points[drawn], points, K, drawn)  # few queries: exact however many keys
+    hits = graph.neighbours[drawn, :, None] == exact[:, None]  # (SAMPLE, K, K)
+    return result | {"recall": hits.any(2).double().mean().item()}
+
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+
+
+def in_own_process(nodes: int, index: str) -> dict[str, float]:
+    """`measure` in a fresh interpreter."""
+    command = [sys.executable, __file__, "--nodes", str(nodes), "--index", index]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout)
+
+
+def main() -> int:
+    """Measure, print a table, and return 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--million", action="store_true", help="also 1,000,000 nodes: takes long")
+    parser.add_argument("--index", choices=("hnsw", "nn-descent"), help="this index only")
+    parser.add_argument("--nodes", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.nodes:
+        print(json.dumps(measure(arguments.nodes, arguments.index)))
+        return 0
+
+    installed = ("hnsw", "nn-descent") if find_spec("faiss") else ("nn-descent",)
+    indices = (arguments.index,) if arguments.index else installed
+    sizes = (APPROXIMATE, MILLION) if arguments.million else (APPROXIMATE,)
+    cases = [(EXACT, "exact"), *((nodes, index) for nodes in sizes for index in indices)]
+    print(f"d={D}, k={K}, forward and backward; recall@{K} of {SAMPLE:,} nodes")
+    met = True
+    for nodes, index in cases:
+        row = in_own_process(nodes, index)
+        print(
+            f"N={nodes:9,} {index:10} {row['wall_s']:7.1f} s (search {row['forward_s']:.1f}, "
+            f"CPU {row['cpu_s']:.1f}, {row['threads']} threads), peak {row['peak_gb']:.2f} GB, "
+            f"recall {row['recall']:.4f}",
+            flush=True,
+        )
+        met &= nodes != EXACT or row["wall_s"] < TIME_TARGET_S
+        met &= nodes != MILLION or row["peak_gb"] < MEMORY_TARGET_GB
+    print("targets met" if met else "targets MISSED")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

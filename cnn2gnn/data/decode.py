@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -14,6 +15,7 @@ from cnn2gnn.base.disk import empty
 from cnn2gnn.data.pixels import Item, decode_chunk, native_size
 
 CHUNK = 256  # images a task: progress stays smooth, hand-over stays cheap
+TURN_BYTES = 2**26  # of pixels that workers are asked for at a time: they may outrun the disk
 # Starting worker processes takes a second: fewer images than this are decoded in this one.
 WORKERS_FROM = 2048
 
@@ -35,12 +37,16 @@ def decode(items: Sequence[Item], image_size: int | None, title: str) -> Tensor:
     # Pixels need no decoding: to hand them to workers would take longer than to do it here.
     encoded = not isinstance(items[0].content, np.ndarray)
     workers = -1 if encoded and len(items) >= WORKERS_FROM else 1
-    decoded = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(decode_chunk)(chunk, size, image_size is not None) for chunk in chunks
-    )
-    with tqdm(total=len(items), desc=f"decoding {title}", unit="image", disable=None) as bar:
+    together = max(cpu_count(), TURN_BYTES // (CHUNK * 3 * size**2))
+    turns = [chunks[i : i + together] for i in range(0, len(chunks), together)]
+    task = delayed(decode_chunk)
+    with (
+        Parallel(n_jobs=workers) as parallel,
+        tqdm(total=len(items), desc=f"decoding {title}", unit="image", disable=None) as bar,
+    ):
         whole, filled = torch.empty(0, 0, size, size), 0
-        for part in decoded:  # (n, C, S, S)
+        decoded = (parallel(task(c, size, image_size is not None) for c in turn) for turn in turns)
+        for part in chain.from_iterable(decoded):  # (n, C, S, S)
             if part.shape[1] > whole.shape[1]:  # none yet, or all grey and now colour
                 before = whole
                 whole = empty((len(items), *part.shape[1:]), torch.uint8)  # (N, C, S, S)

@@ -197,7 +197,9 @@ class GraphTask:
     def _pixels(self, indices: Tensor, view: int) -> Tensor | None:
         if self.clean_pixels is None:
             return None
-        return self.student.pixels(self.train.view(indices, view, self.augmentation))
+        seen = (self.train.view(chunk, view, self.augmentation) for chunk in indices.split(500))
+        found = (self.student.pixels(images) for images in seen)
+        return collected((pixels for pixels in found if pixels is not None), len(indices))
 
     def _bank(self, rows: Tensor | slice) -> Bank:
         """The bank of some training images."""

@@ -20,20 +20,25 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 def _stable_sort(values: Any, stable: bool, dim: int, descending: bool = False) -> Any:
     """`sort`: TopK of all values; by its definition, of equal ones the first comes first."""
-    from onnxscript import opset20 as op
-
     del stable  # it always is
+    op = _words()
     size = op.Shape(values, start=dim, end=dim + 1)
     return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
 
 
 def _running_maximum(values: Any, dim: int) -> Any:
     """`cummax` of int64 `(N, n)` along n: of each place, the largest value up to there."""
-    from onnxscript import opset20 as op
-
+    op = _words()
     assert dim == 1  # who writes another one sees it here
     places = op.Range(0, values.shape[1], 1)  # (n,)
     before = op.GreaterOrEqual(op.Unsqueeze(places, [1]), places)  # (n, n)
     seen = op.Where(before, op.Unsqueeze(values, [1]), LEAST)  # (N, n, n)
     found = op.ReduceMax(seen, [2], keepdims=0)  # (N, n)
     return found, found  # the second would be its places, which nobody asks for
+
+
+def _words() -> Any:
+    """ONNX's operators as functions; constants may be plain numbers, which their types deny."""
+    from onnxscript import opset20
+
+    return opset20

@@ -84,7 +84,8 @@ def epoch_log(folder: Path, stage: str, run: Path, logger: str) -> Callable[[Row
         folder: of `metrics.jsonl`: the run's, or the teacher's that it shares with others.
         run: the run's own folder. logger: which others take it too, comma-separated.
     """
-    logs = [EpochLog(folder, stage), *(LOGS[name](run, stage) for name in _names(logger))]
+    logs: list[Callable[[Row], None]] = [EpochLog(folder, stage)]
+    logs += [LOGS[name](run, stage) for name in _names(logger)]
 
     def log(row: Row) -> None:
         for each in logs:

@@ -48,8 +48,8 @@ def shown_here(thing: Closable) -> None:
 def close_widgets(root: Widget) -> None:
     """Close a widget and all that lies in it, layouts and styles too, and empty them.
 
-    anywidget keeps every widget that was ever made by its class (it would reload their scripts), and
-    with it all that observes one, and all the points of a map.
+    anywidget keeps every widget that was ever made (it would reload their scripts), and with it all
+    that observes one, and all the points of a map.
     """
     for widget in [*_inside(root, set())]:
         widget.close()

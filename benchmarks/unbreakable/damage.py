@@ -149,7 +149,7 @@ def look(folder: Path) -> dict[str, Any]:
         "twin": run.load_student("twin").state_dict(),
         "map": coordinates.saved_umap(nodes),
         "predictor": torch.as_tensor(
-            Predictor.load(folder / "small.predictor").predict(images, probabilities=True)
+            Predictor.load(folder / "small.predictor").predict_proba(images)
         ),
     }
 

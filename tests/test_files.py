@@ -8,10 +8,16 @@ import platform
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from cnn2gnn.base.files import (
@@ -21,8 +27,10 @@ from cnn2gnn.base.files import (
     read_json,
     replacing,
     save_tensors,
+    sweep,
     write_json,
 )
+from cnn2gnn.runs.epochs import EpochLog
 
 
 def test_tensors_and_metadata_return(tmp_path: Path) -> None:
@@ -133,3 +141,102 @@ def test_a_state_of_another_shape_is_one_line(tmp_path: Path) -> None:
         load_state(nn.Linear(3, 4), {"weight": state["weight"]}, "w")
     with pytest.raises(ValueError, match="more is unknown"):
         load_state(nn.Linear(3, 4), {**state, "more": state["bias"]}, "w")
+
+
+@settings(max_examples=150)
+@given(bit=st.integers(min_value=0), seed=st.integers(0, 3))
+def test_any_flipped_bit_is_found_or_means_nothing(bit: int, seed: int) -> None:
+    """Of weights, facts and epochs: an error that names the file, or what was written."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        "w": torch.randn(3, 2, generator=generator).to(torch.bfloat16),
+        "n": torch.arange(4),
+        "e": torch.empty(0),
+    }
+    facts = {"accuracy": 0.97, "names": ["a", "b"], "seed": seed}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        save_tensors(folder / "w.safetensors", tensors, facts)
+        write_json(folder / "metrics.json", facts)
+        log = EpochLog(folder, "student")
+        log({"epoch": 0, "loss": 0.5})
+        log({"epoch": 1, "loss": 0.25})
+        for name, read in READERS.items():
+            path = folder / name
+            expected, content = read(path), bytearray(path.read_bytes())
+            at = bit % (8 * len(content))
+            content[at // 8] ^= 1 << at % 8
+            path.write_bytes(content)
+            try:
+                found = read(path)
+            except BrokenFileError as error:
+                assert str(path) in str(error) and "delete it" in str(error)
+                continue
+            # a flipped bit in the checksum's own name leaves it and the content
+            assert kept(found, expected), (name, at)
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "w.safetensors": load_tensors,
+    "metrics.json": read_json,
+    "metrics.jsonl": lambda path: EpochLog.read(path.parent),
+}
+
+
+def kept(found: Any, expected: Any) -> bool:
+    """Whether all that was written is there, to the bit."""
+    if isinstance(expected, torch.Tensor):
+        return found.dtype == expected.dtype and torch.equal(found, expected)
+    if isinstance(expected, dict):
+        return all(name in found and kept(found[name], expected[name]) for name in expected)
+    if isinstance(expected, list | tuple):
+        return len(found) == len(expected) and all(map(kept, found, expected))
+    return bool(found == expected)
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("damage", [b"", b"\x00\xff garbage", b"[]", b"\n"])
+def test_emptied_or_replaced_files_are_named(tmp_path: Path, name: str, damage: bytes) -> None:
+    (tmp_path / name).write_bytes(damage)
+    with pytest.raises(BrokenFileError, match=rf"{name} is damaged .*delete it"):
+        READERS[name](tmp_path / name)
+
+
+def test_a_log_that_lost_its_last_epoch_is_named(tmp_path: Path) -> None:
+    for epoch in range(3):
+        EpochLog(tmp_path, "student")({"epoch": epoch, "loss": 1 / (epoch + 1)})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(BrokenFileError, match="does not have the checksum"):
+        EpochLog.read(tmp_path)
+
+
+def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"accuracy": 0.9}')
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "student", "epoch": 0}\n')
+    safetensors.torch.save_file(
+        {"w": torch.ones(2)}, tmp_path / "w.safetensors", {"json": '{"epoch": 3}'}
+    )
+    assert read_json(tmp_path / "metrics.json") == {"accuracy": 0.9}
+    assert EpochLog.read(tmp_path) == [{"stage": "student", "epoch": 0}]
+    tensors, facts = load_tensors(tmp_path / "w.safetensors")
+    assert tensors["w"].tolist() == [1, 1] and facts == {"epoch": 3}
+
+
+def test_an_opened_folder_is_swept_of_what_dead_writers_left(tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from cnn2gnn.base.files import replacing
+        with replacing(sys.argv[1]) as path:
+            path.write_text("half of the n")
+            os.kill(os.getpid(), 9)
+    """
+    path = tmp_path / "snapshots" / "epoch-000.json"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    (left,) = path.parent.iterdir()
+    with replacing(path) as ours:  # another file that nobody will write again
+        ours.write_text("{}")
+        left.write_text("")
+        sweep(tmp_path)
+        assert ours.exists() and not left.exists()
+    assert [p.name for p in path.parent.iterdir()] == ["epoch-000.json"]

@@ -19,8 +19,8 @@ from cnn2gnn import distil
 from cnn2gnn.base.files import load_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.first_stage import DISTILLED
-from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.joint_task import JointTask
+from cnn2gnn.distillation.loop import place
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run, load_splits

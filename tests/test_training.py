@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import BrokenFileError
@@ -79,6 +81,23 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     resumed, rows = train(LineTask(), tmp_path / "broken", recipe)
     assert [row["epoch"] for row in rows] == list(range(stop_at, 4))
     assert same_bits(whole, resumed)
+
+
+def halves() -> Fabric:
+    """16-mixed as on a GPU, on the CPU; its scale begins too high, and rises every third step."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=3)
+    return Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
+
+
+def test_half_precision_goes_on_with_its_scale(tmp_path: Path) -> None:
+    whole, broken, again = halves(), halves(), halves()
+    expected = fit(LineTask(), RECIPE, whole, tmp_path / "whole", lambda row: None)
+    with pytest.raises(KeyboardInterrupt):
+        fit(LineTask(stop_at=2), RECIPE, broken, tmp_path / "broken", lambda row: None)
+    resumed = fit(LineTask(), RECIPE, again, tmp_path / "broken", lambda row: None)
+    assert same_bits(expected, resumed)
+    states = [fabric.strategy.precision.state_dict() for fabric in (whole, again, halves())]
+    assert states[0] == states[1] != states[2]
 
 
 def test_an_epoch_that_was_not_logged_is_repeated(tmp_path: Path) -> None:

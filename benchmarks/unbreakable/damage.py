@@ -148,7 +148,9 @@ def look(folder: Path) -> dict[str, Any]:
         "bank": run.load_bank().keys,
         "twin": run.load_student("twin").state_dict(),
         "map": coordinates.saved_umap(nodes),
-        "predictor": Predictor.load(folder / "small.predictor").predict(images).probabilities,
+        "predictor": torch.as_tensor(
+            Predictor.load(folder / "small.predictor").predict_proba(images)
+        ),
     }
 
 

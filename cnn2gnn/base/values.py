@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from dataclasses import MISSING, Field
@@ -22,9 +23,11 @@ def checked(item: Field[Any], type_: Any, value: Any) -> Any:
     if value is None and type_ is not base:
         return None
     if base is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not base or value != value:
         raise ConfigError(f"{item.name}={value!r} must be of type {base.__name__}")
+    if value in (math.inf, -math.inf):
+        raise ConfigError(f"{item.name}={value!r} must be finite")
     if meta["choices"] is not None and value not in meta["choices"]:
         raise ConfigError(f"{item.name}={value!r} must be one of {', '.join(meta['choices'])}")
     low, high = meta["minimum"], meta["maximum"]

@@ -137,7 +137,7 @@ def fit(
     optimizer = make_optimizer(module, recipe)
     path = folder / CHECKPOINT
     resumes = fabric.broadcast(path.exists())  # all ranks do what rank 0 sees
-    start = _restore(path, module, average, optimizer) if resumes else 0
+    start = _restore(path, module, average, optimizer, fabric) if resumes else 0
     model, optimizer = fabric.setup(module, optimizer)
     evaluated = module if average is None else average.module
     silent = None if fabric.is_global_zero else True  # None: silent where no terminal is
@@ -153,7 +153,10 @@ def fit(
             metrics = task.validate(evaluated, epoch)
             # logged first: an epoch killed in between is repeated and logged again, never lost
             log({"epoch": epoch, "loss": loss, **metrics, "seconds": time.perf_counter() - began})
-            save_tensors(path, _state(module, average, optimizer), {"epoch": epoch})
+            # of 16-mixed: by what the loss is scaled, and since when that went well
+            scaling = fabric.strategy.precision.state_dict()
+            state = _state(module, average, optimizer)
+            save_tensors(path, state, {"epoch": epoch, "scaling": scaling})
         fabric.barrier()
     return evaluated.eval()
 
@@ -233,7 +236,11 @@ def _state(
 
 
 def _restore(
-    path: Path, module: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+    path: Path,
+    module: nn.Module,
+    average: AveragedModel | None,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
 ) -> int:
     """Load a checkpoint and return the epoch to go on with."""
     tensors, metadata = load_tensors(path)
@@ -245,6 +252,8 @@ def _restore(
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    if metadata.get("scaling"):
+        fabric.strategy.precision.load_state_dict(metadata["scaling"])
     return int(metadata["epoch"]) + 1
 
 

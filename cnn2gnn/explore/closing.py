@@ -46,15 +46,17 @@ def shown_here(thing: Closable) -> None:
 
 
 def close_widgets(root: Widget) -> None:
-    """Close a widget and all that lies in it, layouts and styles too, and empty them.
+    """Close a widget and all that lies in it, layouts and styles too.
 
-    anywidget keeps every widget that was ever made by its class (it would reload their scripts),
-    and with it all that observes one, and all the points of a map.
+    anywidget would reload a script that its developer changes, and for that keeps every widget of a
+    class, with all its data, as long as the class: nobody changes scripts here.
     """
     for widget in [*_inside(root, set())]:
         widget.close()
-        widget.unobserve_all()
-        widget._trait_values.clear()
+        for script in ("_esm", "_css"):
+            changed = getattr(getattr(type(widget), script, None), "changed", None)
+            if changed is not None:
+                changed.disconnect()
 
 
 def _inside(widget: Widget, seen: set[int]) -> Iterator[Widget]:

@@ -12,10 +12,11 @@ from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
 from cnn2gnn.evaluation.protocols import InBatches
-from cnn2gnn.explore.query import WhatIf, ask, thinned
+from cnn2gnn.explore.query import WhatIf, _with_k, ask, thinned
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict
-from cnn2gnn.graph import SparseGraph
+from cnn2gnn.graph import Heads, LearnedK, SparseGraph
+from cnn2gnn.models.graph_network import GraphNetwork
 
 CHANGES = [
     {},
@@ -33,6 +34,12 @@ def test_recomputed_predictions_are_those_of_the_run(state):
         original = state.original()
         torch.testing.assert_close(original.logits, state.nodes.logits[index], atol=1e-4, rtol=0)
         assert original.gate == pytest.approx(float(state.nodes.gate[index]), abs=1e-5)
+
+
+@pytest.mark.parametrize("learner", [LearnedK(5), Heads(LearnedK(5), 2)], ids=["one", "heads"])
+def test_a_graph_that_was_trained_for_one_k_takes_no_other(learner):
+    with pytest.raises(ValueError, match="k=3: the graph was trained for k=5 alone"):
+        _with_k(GraphNetwork(8, 3, learner), 3)
 
 
 @pytest.mark.parametrize("which", ["state", "batch_state"])

@@ -134,11 +134,12 @@ class WhatIfPanel:
 
     def __init__(self, state: ExplorerState, guard: Guard, changed: Callable[[], None]) -> None:
         self._state, self._changed, self._quiet = state, changed, False
-        k = state.nodes.student.config.k
+        k, learner = state.nodes.student.config.k, state.nodes.student.network.learner
+        any_k = learner is not None and learner.any_k
         most = min(3 * k, len(state.nodes.bank) // 20)
         wide = {"style": {"description_width": "90px"}, "continuous_update": False}
         self.controls = {
-            "k": IntSlider(k, 1, max(most, k), description="k", **wide),
+            "k": IntSlider(k, 1, max(most, k), description="k", disabled=not any_k, **wide),
             "min_weight": FloatSlider(0, min=0, max=0.5, step=0.01, description="prune", **wide),
             "bank_share": FloatSlider(
                 1, min=0.1, max=1, step=0.1, description="of the bank", **wide

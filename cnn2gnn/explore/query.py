@@ -174,9 +174,15 @@ def switched_on(nodes: RunNodes, query: Query, change: WhatIf) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _with_k(network: GraphNetwork, k: int) -> GraphNetwork:
-    """The network with another number of neighbours."""
+    """The network with another number of neighbours.
+
+    Raises:
+        ValueError: its learner knows only the k that it was trained with.
+    """
     changed = deepcopy(network)
     assert changed.learner is not None  # `RunNodes.load` refused a run without graph
+    if not changed.learner.any_k:
+        raise ValueError(f"k={k}: the graph was trained for k={changed.learner.k} alone")
     for part in changed.learner.modules():  # each head, if there are several
         if isinstance(part, GraphLearner):
             part.k = k

@@ -23,6 +23,8 @@ class LearnedK(AdaptiveNeighbours):
     Where the gate is open, g_i = 1, these are the adaptive neighbours; the less it is, the fewer.
     """
 
+    any_k = False  # the gate was trained for k distances
+
     def __init__(self, k: int) -> None:
         super().__init__(k)
         self.gate = nn.Linear(max(1, k - 1), 1)  # a and c

@@ -36,6 +36,7 @@ class Heads(GraphLearner):
         self.each = nn.ModuleList(copy.deepcopy(learner) for _ in range(heads))
         self.heads = heads
         self.learns_keys, self.whitens = learner.learns_keys, learner.whitens
+        self.any_k = learner.any_k
 
     @property
     def reach(self) -> int:

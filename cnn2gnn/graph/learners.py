@@ -45,12 +45,14 @@ class GraphLearner(nn.Module):
         learns_keys: whether the network that it is part of learns its keys.
         whitens: whether keys start from whitened features, or from features as they are.
         heads: equal parts of the keys, each of which has neighbours of its own; see `heads.Heads`.
+        any_k: whether another k than that of the training may be set afterwards.
     """
 
     space = "features"
     learns_keys = True
     whitens = True
     heads = 1
+    any_k = True
 
     def __init__(self, k: int) -> None:
         super().__init__()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,24 @@ def train(folder: Path) -> None:
         (folder / f"stopped-{rank}").write_text(str(error))
 
 
+def run_on_two_machines(*command: str) -> None:
+    """As README says, but for the machines: both are this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    meeting = ["--rdzv-backend=c10d", "--rdzv-id=7", f"--rdzv-endpoint={endpoint}"]
+    agents = [
+        subprocess.Popen(
+            [*torchrun, *meeting, *command], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for agent in agents:
+        _, said = agent.communicate(timeout=240)
+        assert agent.returncode == 0, said
+
+
 def run_in_two(*command: str, timeout: int = 240) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [*TORCHRUN, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
@@ -126,26 +146,37 @@ def test_two_processes_train_the_weights_of_one_and_stop_together(tmp_path: Path
         assert "nan in step 0 of epoch 1" in (tmp_path / f"stopped-{rank}").read_text()
 
 
-def test_torchrun_gives_the_run_of_one_process(tmp_path: Path) -> None:
-    size = {"train_images": 400, "teacher_epochs": 3, "epochs": 5}
-    config = small_config(tmp_path / "two", run="r", precision="32-true", **size)
-    file = tmp_path / "parameters.json"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that differ in the graph alone share teacher and stage one here."""
+    return tmp_path_factory.mktemp("torchrun")
+
+
+@pytest.mark.parametrize(
+    ("scope", "torchrun"), [("bank", run_in_two), ("batch", run_on_two_machines)]
+)
+def test_torchrun_gives_the_run_of_one_process(
+    folder: Path, scope: str, torchrun: Callable[..., object]
+) -> None:
+    size = {"train_images": 400, "teacher_epochs": 3, "epochs": 5, "scope": scope}
+    config = small_config(folder / "two", run=scope, precision="32-true", **size)
+    file = folder / "parameters.json"
     file.write_text(json.dumps(config.parameters()))
-    run_in_two("-m", "cnn2gnn.distillation", str(file))
-    two = Run.open(tmp_path / "two" / "r")
-    one = distil(Config.from_parameters(config.parameters() | {"runs_dir": str(tmp_path / "one")}))
-    assert two.manifest["stages"]["student"]["hardware"]["world_size"] == 2
+    torchrun("-m", "cnn2gnn.distillation", str(file))
+    two = Run.open(folder / "two" / scope)
+    one = distil(Config.from_parameters(config.parameters() | {"runs_dir": str(folder / "one")}))
+    for stage in ("student", "student-graph"):
+        assert two.manifest["stages"][stage]["hardware"]["world_size"] == 2
     # no dropout in the teacher: rounding alone, which a peak learning rate of 0.1 amplifies
     losses = [
-        EpochLog.read(next(tmp_path.glob(f"{name}/teachers/*/")))[0]["loss"]
+        EpochLog.read(next(folder.glob(f"{name}/teachers/*/")))[0]["loss"]
         for name in ("one", "two")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
-    found, expected = two.metrics()["student"], one.metrics()["student"]
+    found, expected = (run.metrics()["student"]["accuracy"] for run in (two, one))
     for protocol in ("no_graph", "inductive"):
-        assert found["accuracy"][protocol] == pytest.approx(
-            expected["accuracy"][protocol], abs=0.04
-        ), protocol
+        assert found[protocol] == pytest.approx(expected[protocol], abs=0.04), protocol
+    assert found["batch"]["mean"] == pytest.approx(expected["batch"]["mean"], abs=0.04)
     passes = [(row["stage"], row["epoch"]) for row in two.history()]
     assert passes == [("student", n) for n in range(5)] + [("student-graph", n) for n in range(4)]
     assert [epoch for epoch, _ in two.snapshots()] == list(range(4))
@@ -215,10 +246,7 @@ for asked, own in ((many, None), (replace(config, runtime=replace(config.runtime
     ("wrong", "said"),
     [
         ({"devices": 65}, "batch_size=64 must be at least 1 for each of 65 processes"),
-        (
-            {"devices": 2, "scope": "batch", "k": 249},
-            "k=249 needs k . 2 nodes .* are 250 of graph_batch_size=500",
-        ),
+        ({"num_nodes": 33, "devices": 2}, "batch_size=64 must be .* each of 66 processes"),
     ],
 )
 def test_shares_that_are_too_small_are_refused(wrong: dict[str, Any], said: str) -> None:

@@ -5,12 +5,11 @@ torch's own `SyncBatchNorm` does this on GPUs and refuses CPUs, for which there 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.distributed import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from cnn2gnn.distillation.collectives import all_reduced
 
 
 class CPUSyncBatchNorm(_BatchNorm):
@@ -48,24 +47,6 @@ class CPUSyncBatchNorm(_BatchNorm):
         rate = 1 / seen if self.momentum is None else self.momentum  # None: plain mean of all
         self.running_mean.lerp_(mean, rate)
         self.running_var.lerp_(variance, rate)
-
-
-class _AllReduce(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # what each process makes of the sum comes back to every summand
-        return _AllReduce.apply(gradients[0])
-
-
-def all_reduced(tensor: Tensor) -> Tensor:
-    """Return the sum of `tensor` over all processes, with gradients to every process's summand."""
-    return _AllReduce.apply(tensor)
 
 
 def synchronise(module: nn.Module, device: torch.device) -> nn.Module:

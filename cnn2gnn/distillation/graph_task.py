@@ -15,6 +15,8 @@ from cnn2gnn.base.files import save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
+from cnn2gnn.distillation.collectives import Shares, several_processes
+from cnn2gnn.distillation.sharded_search import ShardedSearch
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, node_tensors
 from cnn2gnn.models.bank import Bank
@@ -67,6 +69,7 @@ class GraphTask:
             )
         )
         self.network.start_keys(self.clean)
+        self._search = ShardedSearch(self.size) if several_processes() else None
         self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
@@ -102,16 +105,17 @@ class GraphTask:
         if network.scope == "none":
             return None, None
         if network.scope == "batch":
-            return network.among(x, pixels), torch.arange(len(x), device=x.device)
+            unlabelled = torch.full((len(x),), -1, device=x.device)
+            nodes, itself = _gathered(network.bank(x, unlabelled, pixels))
+            return network.counted(nodes), itself
         with torch.no_grad():
-            everybody = replace(self._bank_of_pass(epoch), keys=network.keys(self.clean))
-            near = network.candidates(x, everybody, indices, pixels)
-        if near is None:
-            return everybody, indices
+            mine = slice(None) if self._search is None else self._search.rows
+            near = network.candidates(x, self._nodes(mine, epoch), indices, pixels, self._search)
+            if near is None:
+                return self._nodes(slice(None), epoch), indices
         rows = near.unique()  # (m,), ascending
-        bank = replace(everybody.subset(rows), keys=network.keys(self.clean[rows]))
         place = torch.searchsorted(rows, indices).clamp(max=len(rows) - 1)  # (B,)
-        return bank, place.where(rows[place] == indices, -1)
+        return self._nodes(rows, epoch), place.where(rows[place] == indices, -1)
 
     def _bank_of_pass(self, epoch: int) -> Bank:
         """The bank as it was when this pass began: what was said of each node, and who looked."""
@@ -119,6 +123,11 @@ class GraphTask:
             with evaluating(self.network):  # without dropout
                 self._began = (epoch, self._bank(slice(None)))
         return self._began[1]
+
+    def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
+        """Some of the M nodes that queries of this pass meet, with the keys of now."""
+        keys = self.network.keys(self.clean[rows])
+        return replace(self._bank_of_pass(epoch).subset(rows), keys=keys)
 
     @torch.no_grad()
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
@@ -197,3 +206,17 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(training)
+
+
+def _gathered(bank: Bank) -> tuple[Bank, Tensor]:
+    """The nodes of all shares of the batch `(B, …)`, and the places of this process's `(B_r,)`.
+
+    So one process would see them; the gradient of a node's keys comes back to its process.
+    """
+    shares = Shares.of(bank.labels)
+    pixels = None if bank.pixels is None else shares.gathered(bank.pixels)
+    keys, labels, said = (
+        shares.gathered(each) for each in (bank.keys, bank.labels, bank.probabilities)
+    )
+    itself = torch.arange(shares.mine.start, shares.mine.stop, device=labels.device)
+    return Bank(keys, labels, said, pixels), itself

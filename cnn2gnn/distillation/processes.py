@@ -85,7 +85,7 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
 
 
 def _check_shares(config: Config, processes: int) -> None:
-    """Each process takes its share of a batch: of one image at least, in scope batch of a graph."""
+    """Each process takes its share of a batch, of one image at least."""
     sizes = {
         "batch_size": config.training.batch_size,
         "graph_batch_size": config.training.graph_batch_size,
@@ -94,13 +94,6 @@ def _check_shares(config: Config, processes: int) -> None:
     for name, size in sizes.items():
         if size < processes:
             raise ConfigError(f"{name}={size} must be at least 1 for each of {processes} processes")
-    k, share = config.student.k, config.training.graph_batch_size // processes
-    if processes > 1 and config.student.scope == "batch" and k > share - 2:
-        raise ConfigError(
-            f"k={k} needs k + 2 nodes in a process's share of the batch, which are {share} of "
-            f"graph_batch_size={config.training.graph_batch_size}; lower k, enlarge the batch or "
-            "take fewer devices"
-        )
 
 
 def _train_elsewhere(config: Config, stages: str | None) -> None:

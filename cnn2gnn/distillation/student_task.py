@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.distillation.cache import TeacherCache, view_of
+from cnn2gnn.distillation.collectives import Shares
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.models.student import Student
@@ -60,10 +61,11 @@ class StudentTask:
         training, labels = self.config.training, self.train.labels[indices]
         if self.cache is None:
             return F.cross_entropy(logits.float(), labels)
+        told = self.cache.logits(indices, self._view(epoch), images)
+        # some losses compare the images of a batch: every process sees those of all
+        shares = Shares.of(labels)
         return self.distillation_loss(
-            logits.float(),
-            self.cache.logits(indices, self._view(epoch), images),
-            labels,
+            *(shares.gathered(each) for each in (logits.float(), told, labels)),
             temperature=training.temperature,
             weight=training.kd_weight,
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.graph.distances import chosen_distances
-from cnn2gnn.graph.learners import GraphLearner
+from cnn2gnn.graph.learners import GraphLearner, Search
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -26,9 +26,15 @@ class CosineNeighbours(GraphLearner):
         """k."""
         return self.k
 
-    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor | None:
+    def candidates(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        exclude: Tensor | None,
+        search: Search | None = None,
+    ) -> Tensor | None:
         """As `GraphLearner.candidates`."""
-        return super().candidates(F.normalize(queries), F.normalize(keys), exclude)
+        return super().candidates(F.normalize(queries), F.normalize(keys), exclude, search)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import distances_to
-from cnn2gnn.graph.learners import GraphLearner
+from cnn2gnn.graph.learners import GraphLearner, Search
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -43,10 +43,16 @@ class Heads(GraphLearner):
         assert reach is not None  # checked at the start
         return reach
 
-    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor:
+    def candidates(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        exclude: Tensor | None,
+        search: Search | None = None,
+    ) -> Tensor:
         """As `GraphLearner.candidates`: those of each head."""
         parts = zip(self._learners, queries.chunk(self.heads, 1), self._parts(keys), strict=True)
-        found = [learner.candidates(q, u, exclude) for learner, q, u in parts]
+        found = [learner.candidates(q, u, exclude, search) for learner, q, u in parts]
         return torch.cat([each for each in found if each is not None], 1)  # (N, H·reach)
 
     def build(self, width: int) -> None:

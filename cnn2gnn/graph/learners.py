@@ -11,12 +11,18 @@ gradient of the dense formula, for the others enter with zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
+
+# of queries `(N, d)`, keys, k and exclude, as `nearest` takes them: at most k keys a query
+Search: TypeAlias = Callable[[Tensor, Tensor, int, Tensor | None], Tensor]
 
 
 class GraphLearner(nn.Module):
@@ -63,13 +69,22 @@ class GraphLearner(nn.Module):
         """How many of the nearest keys decide on a node's neighbours; None: not distance does."""
         return None
 
-    def candidates(self, queries: Tensor, keys: Tensor, exclude: Tensor | None) -> Tensor | None:
+    def candidates(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        exclude: Tensor | None,
+        search: Search | None = None,
+    ) -> Tensor | None:
         """Return the only keys that can be neighbours, whatever others join, int64 `(N, reach)`.
 
-        None if distance does not decide. Arguments as of `forward`.
+        None if distance does not decide. Arguments as of `forward`; `search` finds them where the
+        keys are only this process's part of all, None: `nearest`.
         """
         if self.reach is None:
             return None
+        if search is not None:
+            return search(queries, keys, self.reach, exclude)
         return nearest(queries, keys, min(self.reach, len(keys)), exclude)
 
     def build(self, width: int) -> None:

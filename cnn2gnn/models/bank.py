@@ -96,8 +96,8 @@ class Bank:
         """Which nodes the student's training knew the class of, bool `(M,)`, or that have none."""
         return self.labels < self.probabilities.shape[1]
 
-    def subset(self, rows: Tensor) -> Bank:
-        """Return some of the nodes, `rows` int64 `(m,)` or bool `(M,)`."""
+    def subset(self, rows: Tensor | slice) -> Bank:
+        """Return some of the nodes, `rows` int64 `(m,)`, bool `(M,)` or a slice."""
         return replace(self, **{name: t[rows] for name, t in self._held()})
 
     def condensed(self, share: float) -> Bank:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
+from cnn2gnn.graph.learners import Search
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.keys import whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
@@ -184,13 +185,17 @@ class GraphNetwork(nn.Module):
         bank: Bank,
         exclude: Tensor | None = None,
         pixels: Tensor | None = None,
+        search: Search | None = None,
     ) -> Tensor | None:
         """Return the only bank nodes that can be neighbours, whatever other nodes join the bank.
+
+        Args:
+            search: finds them where `bank` is only this process's part of it.
 
         Returns:
             `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
         """
-        return self._learner.candidates(*self._places(x, bank, pixels), exclude)
+        return self._learner.candidates(*self._places(x, bank, pixels), exclude, search)
 
     def apply_graph(self, x: Tensor, graph: SparseGraph, bank: Bank) -> StudentOutput:
         """Predict nodes `(B, d)` with a given graph, learned or edited; a row may lack edges."""

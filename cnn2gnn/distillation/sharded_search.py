@@ -46,8 +46,10 @@ class ShardedSearch:
             exclude = shares.gathered(exclude) - start  # of another part: no key of this one
         found, apart = nearest_in_part(shares.gathered(queries), keys, k, exclude)  # (n, k)
         found = (found + start).where(found >= 0, -1)
-        # every process's answer to every query, (P, n, k); here, those to this process's
-        answers = (
-            Shares.of(each).gathered(each).unflatten(0, (-1, len(each))) for each in (found, apart)
-        )
-        return merge_parts(*(each[:, shares.mine] for each in answers))
+        # every process answers every query, (P, n, k); this one merges the answers to its own
+        answers = Shares((len(found),) * len(shares.sizes), shares.rank)
+        found, apart = (
+            answers.gathered(each).unflatten(0, (-1, len(each)))[:, shares.mine]
+            for each in (found, apart)
+        )  # (P, n_r, k)
+        return merge_parts(found, apart)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import small_config
 from lightning_fabric import Fabric
-from test_processes import run_in_two
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import load_tensors, save_tensors
@@ -117,6 +116,8 @@ def work(folder: Path, fabric: Fabric) -> None:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What one process has left, and what two have."""
+    from test_processes import run_in_two  # with notebooks, which the two do without
+
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     run_in_two(str(Path(__file__)), str(two))
     work(one, make_fabric("cpu", 1, 1, "64-true"))

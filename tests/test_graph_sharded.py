@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from cnn2gnn.graph import nearest, sharded
 from cnn2gnn.graph.search import SearchKeys
@@ -36,20 +37,20 @@ def brute_force(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None) -
 
 @st.composite
 def searches(draw: st.DrawFn) -> tuple[Tensor, Tensor, int, Tensor | None, list[int]]:
-    """Points on a grid, on few places, far from the origin or anywhere; up to five parts."""
+    """Points of which rounding, ties or neither decide the order; up to five parts."""
     n, m, d = draw(st.integers(1, 12)), draw(st.integers(3, 150)), draw(st.integers(1, 40))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     points = torch.randn(n + m, d, generator=generator, dtype=dtype)
-    kind = draw(st.sampled_from(["anywhere", "grid", "few places", "far away", "nearly the same"]))
+    kind = draw(st.sampled_from(["anywhere", "grid", "few places", "far away", "equally far"]))
     if kind == "grid":
         points = points.round()
     elif kind == "few places":
         points = points[torch.randint(3, (n + m,), generator=generator)]
     elif kind == "far away":
         points = points + 1000
-    elif kind == "nearly the same":
-        points = 1 + points * 10 * torch.finfo(dtype).eps
+    elif kind == "equally far":  # from the first query, up to rounding
+        points[n:] = points[0] + normalize(points[n:])
     exclude = torch.randint(-1, m, (n,), generator=generator) if draw(st.booleans()) else None
     cuts = draw(st.lists(st.integers(1, m - 1), max_size=4, unique=True))
     bounds = [0, *sorted(cuts), m]

@@ -62,7 +62,11 @@ class Task(Protocol):
         """The model to be trained."""
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
-        """Mean loss of the training images `indices` `(B,)` in this epoch, a scalar."""
+        """Mean loss of the training images `indices` `(B,)` in this epoch, a scalar.
+
+        Of several processes all are asked at once, each for its share of a batch. The mean of what
+        they say, weighted by share, is to be what one would say of the batch.
+        """
 
     def validate(self, module: nn.Module, epoch: int) -> dict[str, float]:
         """Metrics of `module`, in evaluation mode, on the validation split."""

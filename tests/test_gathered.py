@@ -22,7 +22,7 @@ from cnn2gnn.distillation.loop import Recipe, Task, fit
 from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.distillation.sharded_search import ShardedSearch
 from cnn2gnn.distillation.student_task import StudentTask
-from cnn2gnn.graph.learners import chosen_distances
+from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.models.student import Student
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import load_splits
@@ -40,6 +40,8 @@ CASES: dict[str, tuple[dict[str, Any], Recipe]] = {
     "bank, heads": ({"heads": 2}, STEPS),
     "bank, cosine": ({"graph": "cosine"}, STEPS),
     "bank, pixels": ({"graph": "fixed"}, STEP),
+    "batch, gcn": ({"scope": "batch", "layer": "gcn"}, STEP),
+    "bank, anchors": ({"graph": "anchors"}, STEPS),
     "images compared": ({"loss": "relation"}, STEP),
     "classes compared": ({"loss": "dist"}, STEPS),
 }
@@ -83,7 +85,8 @@ def task_of(case: dict[str, Any], folder: Path, splits: Splits) -> Task:
         return StudentTask(student, splits, told, config, LOSSES[case["loss"]], device)  # type: ignore[arg-type]
     task = GraphTask(new_student(config), splits, config, device)
     task.module.double()
-    task.clean, task.views = task.clean.double(), [view.double() for view in task.views]
+    task.clean = task.clean.double()
+    task._views = {1: task._features(1).double()}
     return task
 
 

@@ -109,7 +109,9 @@ class GraphTask:
         if network.scope == "none":
             return None, None
         if network.scope == "batch":
-            return _gathered(network, network.among(x, pixels))
+            unlabelled = torch.full((len(x),), -1, device=x.device)
+            nodes, itself = _gathered(network.bank(x, unlabelled, pixels))
+            return network.counted(nodes), itself
         near = self._near(x, indices, epoch, pixels)
         if near is None:
             return self._nodes(slice(None), epoch), indices
@@ -239,17 +241,15 @@ def _wider(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None) -> Ten
     return nearest(queries, keys, min(WIDER * k, count_candidates(queries, keys, exclude)), exclude)
 
 
-def _gathered(network: GraphNetwork, bank: Bank) -> tuple[Bank, Tensor]:
+def _gathered(bank: Bank) -> tuple[Bank, Tensor]:
     """The nodes of all shares of the batch `(B, …)`, and the places of this process's `(B_r,)`.
 
     So one process would see them; the gradient of a node's keys comes back to its process.
     """
     shares = Shares.of(bank.labels)
-    itself = torch.arange(shares.mine.start, shares.mine.stop, device=bank.labels.device)
-    if len(shares.sizes) == 1:
-        return bank, itself
     pixels = None if bank.pixels is None else shares.gathered(bank.pixels)
     keys, labels, said = (
         shares.gathered(each) for each in (bank.keys, bank.labels, bank.probabilities)
     )
-    return network.counted(Bank(keys, labels, said, pixels)), itself
+    itself = torch.arange(shares.mine.start, shares.mine.stop, device=labels.device)
+    return Bank(keys, labels, said, pixels), itself

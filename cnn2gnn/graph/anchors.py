@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.graph.distances import chosen_distances, distances_to
 from cnn2gnn.graph.heads import merged
-from cnn2gnn.graph.learners import AdaptiveNeighbours, Search, adaptive_weights, look
+from cnn2gnn.graph.learners import AdaptiveNeighbours, Search, adaptive_weights
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
 
@@ -67,10 +67,11 @@ class AnchorNeighbours(AdaptiveNeighbours):
         keys: Tensor,
         exclude: Tensor | None,
         search: Search | None = None,
-    ) -> Tensor:
+    ) -> Tensor | None:
         """As `GraphLearner.candidates`, `(N, NEAR·reach)`."""
         used, place = nearest(queries, self.points, NEAR).unique(return_inverse=True)
-        return look(self.points[used], keys, self.reach, None, search)[place].flatten(1)
+        found = super().candidates(self.points[used], keys, None, search)  # (a, reach)
+        return None if found is None else found[place].flatten(1)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None

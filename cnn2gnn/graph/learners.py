@@ -25,15 +25,6 @@ from cnn2gnn.graph.sparse import SparseGraph
 Search: TypeAlias = Callable[[Tensor, Tensor, int, Tensor | None], Tensor]
 
 
-def look(
-    queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None, search: Search | None
-) -> Tensor:
-    """Return the k nearest keys, at most all; `search` finds them, None: `nearest`."""
-    if search is not None:
-        return search(queries, keys, k, exclude)
-    return nearest(queries, keys, min(k, count_candidates(queries, keys, exclude)), exclude)
-
-
 class GraphLearner(nn.Module):
     """What all learners share: `learner(queries, keys, exclude) -> SparseGraph`.
 
@@ -94,7 +85,10 @@ class GraphLearner(nn.Module):
         """
         if self.reach is None:
             return None
-        return look(queries, keys, self.reach, exclude, search)
+        if search is not None:
+            return search(queries, keys, self.reach, exclude)
+        count = min(self.reach, count_candidates(queries, keys, exclude))
+        return nearest(queries, keys, count, exclude)
 
     def build(self, width: int) -> None:
         """Make what depends on the width of the keys; called by the network it becomes part of."""

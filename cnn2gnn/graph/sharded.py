@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.search import DISTANCE_BYTES, SearchKeys, nearest
 
 SPARE = 9  # keys looked at beyond k: one may be excluded, the others tell that k were enough
@@ -46,7 +46,7 @@ def nearest_in_part(
     while len(rows):
         width = min(width, len(keys))
         found = nearest(queries[rows], held, width).sort(1).values  # (n, width), by index
-        apart = _distances(queries[rows], keys, found)  # (n, width)
+        apart = _distances(found, queries[rows], keys)  # (n, width)
         farthest = apart.amax(1)  # (n,)
         if exclude is not None:
             apart = apart.masked_fill(found == exclude[rows, None], torch.inf)
@@ -83,11 +83,11 @@ def merge_parts(indices: Tensor, distances: Tensor) -> Tensor:
     return best
 
 
-def _distances(queries: Tensor, keys: Tensor, found: Tensor) -> Tensor:
-    """d_ij = ‖q_i − x_j‖² of queries `(n, d)` to the keys `found` `(n, w)`, `(n, w)`."""
+def _distances(found: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    """As `distances_to`, in bounded memory."""
     rows = max(1, DISTANCE_BYTES // (found.shape[1] * queries.shape[1] * queries.itemsize))
-    parts = zip(queries.split(rows), found.split(rows), strict=True)
-    return torch.cat([(q[:, None] - F.embedding(j, keys)).square().sum(2) for q, j in parts])
+    parts = zip(found.split(rows), queries.split(rows), strict=True)
+    return torch.cat([distances_to(*part, keys) for part in parts])
 
 
 def _rounding(queries: Tensor, keys: SearchKeys) -> Tensor:

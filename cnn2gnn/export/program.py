@@ -21,7 +21,7 @@ from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 
 INPUT, BATCH = "samples", "batch"
-OPSET = 20  # of ONNX; onnxruntime 1.18 and later run it
+OPSET = 20  # of ONNX; tested with onnxruntime 1.32
 LIMIT = 2**31  # bytes of an ONNX file, for a protobuf holds no more
 
 

@@ -155,7 +155,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         with safe_open(path, framework="pt") as file:
             kept = file.metadata() or {}
         tensors = safetensors.torch.load_file(path)
-        if _CHECKED not in kept:
+        if kept.keys() <= {"json"}:  # of an older version
             return tensors, json.loads(kept.get("json", "null"))
         entry = json.loads(kept[_CHECKED])
         if entry["checksum"] != checksums.of_tensors(tensors, entry["metadata"]):

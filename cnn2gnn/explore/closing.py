@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Protocol
 
+from anywidget._file_contents import FileContents
 from IPython import get_ipython
 from ipywidgets import Widget
 
+_SCRIPTS = ("_esm", "_css")  # of anywidget
 # cell → the message that ran it, and what it has shown
 _SHOWN: dict[str, tuple[str, list[Closable]]] = {}
 
@@ -53,10 +55,10 @@ def close_widgets(root: Widget) -> None:
     """
     for widget in [*_inside(root, set())]:
         widget.close()
-        for script in ("_esm", "_css"):
-            changed = getattr(getattr(type(widget), script, None), "changed", None)
-            if changed is not None:
-                changed.disconnect()
+        scripts = (vars(kind).get(name) for kind in type(widget).__mro__ for name in _SCRIPTS)
+        for script in scripts:
+            if isinstance(script, FileContents):
+                script.changed.disconnect()
 
 
 def _inside(widget: Widget, seen: set[int]) -> Iterator[Widget]:

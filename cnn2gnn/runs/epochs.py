@@ -47,7 +47,7 @@ class EpochLog:
             told = rows[0].pop(checksums.NAME, None)
             if told is not None and told != checksums.of_json(rows):
                 raise ValueError("it does not have the checksum it was written with")
-        except (ValueError, IndexError, AttributeError) as error:
+        except (ValueError, IndexError, AttributeError, TypeError) as error:
             raise BrokenFileError(
                 f"{path} is damaged ({error}); delete it: its epochs are forgotten, what they have "
                 "learned is not"

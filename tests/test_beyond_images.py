@@ -15,8 +15,9 @@ from conftest import small_config
 from PIL import Image
 
 from cnn2gnn import Predictor, distil, load_data
+from cnn2gnn.base import extras
 from cnn2gnn.config import ConfigError
-from cnn2gnn.data import DataError, Item, extras
+from cnn2gnn.data import DataError, Item
 from cnn2gnn.data.audio import AUDIO, SIDE, coerce, decode, learn, mask
 from cnn2gnn.data.text import PADDING, TEXT, UNKNOWN, counts
 from cnn2gnn.explore.markup import card_html
@@ -442,5 +443,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
-    with pytest.raises(DataError, match=r"soundfile is not installed: pip install 'cnn2gnn\[audio"):
+    with pytest.raises(
+        ConfigError, match=r"soundfile is not installed: pip install 'cnn2gnn\[audio"
+    ):
         learn([item(wave(440))])

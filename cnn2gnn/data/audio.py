@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cnn2gnn.data.extras import needed
+from cnn2gnn.base.extras import needed
 from cnn2gnn.data.hashing import uniform
 from cnn2gnn.data.modality import PICTURE_STEMS, PICTURE_TEACHERS, Modality
 from cnn2gnn.data.pixels import DataError, Item

@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 
-from cnn2gnn.data.extras import needed
+from cnn2gnn.base.extras import needed
 from cnn2gnn.data.pixels import Item
 from cnn2gnn.data.source import Request, Samples, Source
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnn2gnn.data.extras import needed
+from cnn2gnn.base.extras import needed
 from cnn2gnn.data.hashing import uniform
 from cnn2gnn.data.modality import Modality
 from cnn2gnn.data.pixels import DataError, Item

@@ -140,7 +140,7 @@ def _unpacked(file: Any) -> dict[str, np.ndarray]:
         ValueError: it is a single array, or would not fit into the memory that is free.
         MemoryError: an array claims more than its archive holds.
     """
-    if not isinstance(file, np.lib.npyio.NpzFile):
+    if not isinstance(file, np.lib.npyio.NpzFile) or file.zip is None:
         raise ValueError("it is a single array")
     with file:
         assert file.zip is not None  # it is open

@@ -143,7 +143,6 @@ def _unpacked(file: Any) -> dict[str, np.ndarray]:
     if not isinstance(file, np.lib.npyio.NpzFile) or file.zip is None:
         raise ValueError("it is a single array")
     with file:
-        assert file.zip is not None  # it is open
         size = sum(entry.file_size for entry in file.zip.infolist())
         free = psutil.virtual_memory().available
         if size > free:

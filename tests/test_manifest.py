@@ -184,6 +184,19 @@ def test_a_run_that_has_learned_nothing_does_not_stand_in_the_way(
         distil(replace(run.config, student=replace(run.config.student, k=4)))
 
 
+def test_a_run_of_a_version_that_knew_fewer_parameters_goes_on(
+    finished: tuple[Run, Path],
+) -> None:
+    run, _ = finished
+    run.unlock()
+    content = manifest.read(run.folder)
+    older = {n: v for n, v in content["parameters"].items() if n not in ("layer", "stage_two")}
+    manifest.write(run.folder, {**content, "parameters": older})
+    distil(run.config).unlock()
+    with pytest.raises(ConfigError, match=r"\(layer was 'mean', is 'gcn'\)"):
+        distil(replace(run.config, student=replace(run.config.student, layer="gcn")))
+
+
 def test_what_another_process_has_made_before_the_lock_was_ours_counts(
     finished: tuple[Run, Path],
 ) -> None:

@@ -186,8 +186,13 @@ def _values(by_stage: Mapping[str, Any]) -> str:
 
 
 def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not change while a run goes on."""
-    parameters = {n: v for n, v in content["parameters"].items() if n not in FREE}
+    """What may not change while a run goes on.
+
+    A parameter that an older version did not have is taken as its default: that does what was done
+    before there was a choice.
+    """
+    parameters = Config().parameters() | content["parameters"]
+    parameters = {name: value for name, value in parameters.items() if name not in FREE}
     return {
         **parameters,
         **_prefixed("own", content["own"]),

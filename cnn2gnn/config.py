@@ -174,6 +174,9 @@ class RuntimeConfig:
         "auto: bf16 on GPUs that have it and on CPUs with AMX, else float32",
         choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
     )
+    deterministic: bool = _parameter(
+        False, "same seed, same bits on a GPU too, or an error; a CPU gives them anyway"
+    )
     eval_batch_size: int = _parameter(500, "batch size of the batch protocol", minimum=2)
     eval_repeats: int = _parameter(5, "reshuffles of the batch protocol", minimum=1)
     logger: str = _parameter(

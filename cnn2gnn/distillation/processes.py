@@ -49,6 +49,11 @@ def start(config: Config, stages: str | None) -> Fabric:
         ProcessesError: those that a notebook has started failed.
     """
     check_loggers(config.runtime.logger)
+    if config.runtime.deterministic:
+        # a size of workspace for which cuBLAS promises the same bits; read when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     hardware = config.runtime.hardware
     devices, num_nodes = world(config.runtime)
     _check_shares(config, devices * num_nodes)

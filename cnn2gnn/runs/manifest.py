@@ -22,7 +22,7 @@ FILE = "config.json"
 # Parameters that may change between two starts of a run; what they amount to is told or compared.
 FREE = (
     *("run", "runs_dir", "device", "devices", "num_nodes", "precision", "data_dir", "download"),
-    "logger",
+    *("logger", "deterministic"),
 )
 # What no manifest is without: its groups, and what is compared of each.
 NEEDED: dict[str, tuple[str, ...]] = {

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # papermill's stamps are outputs too; nbstripout leaves them in unless they are named.
 STRIP_KEYS := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
-BENCHMARKS := bank_search decoding distillation explorer graph_learner inference
+BENCHMARKS := bank_search decoding distillation explorer graph_learner graph_size inference
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lab bench dist clean

@@ -60,7 +60,8 @@ class SearchKeys(Tensor):
         if keys.ndim != 2 or len(keys) == 0:
             raise ValueError(f"keys must be of shape (M, d), M >= 1, not {tuple(keys.shape)}")
         held = keys.as_subclass(cls)
-        held.prepared = _prepare(keys, torch.promote_types(keys.dtype, torch.float32))
+        with torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
+            held.prepared = _prepare(keys, torch.promote_types(keys.dtype, torch.float32))
         return held
 
 
@@ -185,23 +186,21 @@ def _prepared(keys: Tensor, dtype: torch.dtype) -> _Prepared:
     return held if held is not None and held.norms.dtype == dtype else _prepare(keys, dtype)
 
 
-@torch.no_grad()
 def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
     """Prepare keys `(M, d)`, moved where their norms would drown the distances.
 
     Distances do not change when all points move together, but ‖x‖² − 2 q·x cancels digits where
     the points lie far from the origin. Up to nine tenths of the mean norm, one digit is lost and
-    the copies are saved.
+    the copies are saved. Called without gradient and autocast.
     """
-    with torch.autocast(keys.device.type, enabled=False):
-        points = plain(keys).to(dtype)
-        norms = _checked_norms("keys", points)
-        centre = points.mean(0)  # (d,)
-        # a program cannot decide by what the numbers are: it always moves them
-        if not torch.compiler.is_exporting() and centre @ centre <= 0.9 * norms.mean():
-            return _Prepared(points, norms, None)
-        points = points - centre
-        return _Prepared(points, torch.linalg.vecdot(points, points), centre)
+    points = plain(keys).to(dtype)
+    norms = _checked_norms("keys", points)
+    centre = points.mean(0)  # (d,)
+    # a program cannot decide by what the numbers are: it always moves them
+    if not torch.compiler.is_exporting() and centre @ centre <= 0.9 * norms.mean():
+        return _Prepared(points, norms, None)
+    points = points - centre
+    return _Prepared(points, torch.linalg.vecdot(points, points), centre)
 
 
 def _checked_norms(name: str, values: Tensor) -> Tensor:

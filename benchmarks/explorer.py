@@ -121,8 +121,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args()
     rows = [
-        [f"import {module}", "", spread([importing(module) for _ in range(3)]), ""]
-        for module in ("cnn2gnn", "cnn2gnn.explore")
+        [line, "", spread([importing(line) for _ in range(3)]), ""]
+        for line in ("import cnn2gnn", "from cnn2gnn import Explorer")
     ]
     for nodes in options.nodes:
         rows += measure(nodes, options.bank, options.repeats)
@@ -151,11 +151,11 @@ def measure(test: int, bank: int, repeats: int) -> list[list[str]]:
     return rows
 
 
-def importing(module: str) -> float:
-    """Seconds to import a module in a fresh interpreter, without Python's own start."""
+def importing(line: str) -> float:
+    """Seconds of an import in a fresh interpreter, without Python's own start."""
     bare, full = (
         seconds(partial(subprocess.run, [sys.executable, "-c", code], check=True))
-        for code in ("pass", f"import {module}")
+        for code in ("pass", line)
     )
     return full - bare
 

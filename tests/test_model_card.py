@@ -110,3 +110,11 @@ def test_the_command_line_writes_it(
     assert Path("reports/small/model-card.md").read_text() == model_card(small_run)
     assert cli.main(["card", "none", "--runs-dir", str(small_run.folder.parent)]) == 2
     assert "no run in" in capsys.readouterr().err
+
+
+def test_a_run_of_a_version_that_noted_less_has_a_card_too(small_run: Run, tmp_path: Path) -> None:
+    path = changed(small_run, tmp_path / "older", {}).folder / manifest.FILE
+    content = json.loads(path.read_text())
+    del content["augmentation"], content["augmentation_version"]
+    path.write_text(json.dumps(content))
+    assert "Augmentation: `auto`" in model_card(Run.open(path.parent))

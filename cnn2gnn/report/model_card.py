@@ -17,6 +17,7 @@ from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.report.tables import accuracy_table
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.environment import in_words
+from cnn2gnn.runs.manifest import facts
 
 NAMED = 20  # classes whose names are listed
 # what Hugging Face calls the task of a dataset's scheme; all others are images
@@ -115,7 +116,7 @@ def _data(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
     )
     return (
         f"{text(metrics['dataset'])}: {counts} samples. Classes: {names}{more}.\n\n"
-        f"Augmentation: {_code(manifest['augmentation'])}. Fingerprints: {prints}."
+        f"Augmentation: {_code(facts(manifest)['augmentation'])}. Fingerprints: {prints}."
     )
 
 

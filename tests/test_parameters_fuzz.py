@@ -83,4 +83,6 @@ def test_a_misspelt_parameter_is_told_its_name(name: str) -> None:
 @settings(max_examples=100)
 @given(parameters=st.dictionaries(st.sampled_from([*FIELDS]) | st.text(max_size=8), VALUES))
 def test_any_parameters_together_are_taken_or_refused(parameters: dict[str, Any]) -> None:
-    refused(parameters)
+    said = refused(parameters)  # anything but a ConfigError is raised
+    # it names one of those that were given, by its value or as unknown
+    assert not said or any(f"{name}=" in said or repr(name) in said for name in parameters), said

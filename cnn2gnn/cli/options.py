@@ -96,6 +96,7 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, usage: str, examples: str) -> argparse.ArgumentParser:
+        """Add a command, whose help is the docstring of its function, with examples below."""
         added = subparsers.add_parser(
             name,
             usage=f"cnn2gnn {name} {usage}",

@@ -30,6 +30,7 @@ def ego_graph(nodes: RunNodes, prediction: Prediction, hops: int = 1) -> network
         raise ValueError(f"hops={hops} must be 1 or 2")
 
     def look(seen: Sequence[Node]) -> Iterator[tuple[Node, Node, float]]:
+        """Edges (from, to, weight) of nodes: of the selected one as edited, of others as found."""
         if seen == [prediction.node]:
             weights = prediction.weights.tolist()
             for node, weight in zip(prediction.neighbours, weights, strict=True):

@@ -24,6 +24,7 @@ def plots(state: ExplorerState, colour: str = "class") -> dict[str, Callable[[],
     label = nodes.label(state.selected)
 
     def the_map() -> Figure:
+        """All nodes, with the edges that the selected one has now."""
         prediction = state.edited()
         on = prediction.weights > 0
         ends = [n for n, there in zip(prediction.neighbours, on.tolist(), strict=True) if there]

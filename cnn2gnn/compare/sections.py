@@ -102,6 +102,7 @@ def _sizes(protocol: str, by_size: pd.DataFrame, source: str) -> Section:
         "batch": "Students of scope batch, whose neighbours are the other images of a shuffled "
         "test batch; the mean over reshuffles.",
     }
+    columns = {"bank": "by the share of the bank's nodes", "batch": "by the images in a batch"}
     said = (100 * by_size["accuracy"]).groupby([by_size["configuration"], by_size["beside"]])
     table = said.agg(lambda values: mean_std([*values])).unstack().fillna(NONE)
     table = table.loc[by_size["configuration"].unique(), _largest_first(by_size)]
@@ -121,7 +122,7 @@ def _sizes(protocol: str, by_size: pd.DataFrame, source: str) -> Section:
             ),
             Exhibit(
                 f"{what}_sizes",
-                "Test accuracy in %, mean ± standard deviation over the seeds.",
+                f"Test accuracy in %, mean ± standard deviation over the seeds, {columns[what]}.",
                 source,
                 table.set_axis(pd.Index(names, name="configuration")),
                 by_size,

@@ -30,9 +30,9 @@ def by_size(cells: Sequence[Cell], kept: Path) -> pd.DataFrame:
         kept: a parquet of what has been measured; what is missing is added.
 
     Returns:
-        One row a cell and size: cell, manifest (a hash), protocol, beside (`90% of the bank`,
-        `batches of 100`), size (nodes of the bank, images of a batch), accuracy (test, in [0, 1]),
-        configuration.
+        One row a cell and size: cell, manifest (a hash), protocol, beside (`90%` of the
+        bank, batches of `100`), size (nodes of the bank, images of a batch), accuracy (test, in
+        [0, 1]), configuration.
     """
     known = pd.read_parquet(kept) if kept.is_file() else pd.DataFrame(columns=COLUMNS)
     now = {cell.name: manifest_hash(cell) for cell in cells}
@@ -58,7 +58,7 @@ def _measured(cell: Cell) -> pd.DataFrame:
     if cell.config.student.scope == "batch" and result.has_graph:
         found = batch_sizes(result.nodes).query("order == 'shuffled'")
         means = found.groupby("batch_size", as_index=False)["accuracy"].mean()
-        beside = [f"batches of {size}" for size in means["batch_size"]]
+        beside = [str(size) for size in means["batch_size"]]
         means = means.rename(columns={"batch_size": "size"})
         return means.assign(protocol="batch", beside=beside)
     if not result.has_sizes:
@@ -66,6 +66,6 @@ def _measured(cell: Cell) -> pd.DataFrame:
     # the first is the bank as saved, of as many nodes as the second
     found = result.bank_sizes.iloc[1:]
     shares = found["nodes"] / found["nodes"].iloc[0]
-    beside = [f"{share:.0%} of the bank" for share in shares]
+    beside = [f"{share:.0%}" for share in shares]
     found = found[["nodes", "test"]].set_axis(["size", "accuracy"], axis=1)
     return found.assign(protocol="inductive", beside=beside)

@@ -149,7 +149,7 @@ def test_the_example_runs_where_there_is_neither_torch_nor_cnn2gnn(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, *reasons, last = done.stdout.split("\n", 6)
-    assert re.match(r"\d \[(\d, ){9}\d\] \[", last)  # what README's lines print, of k = 10
+    assert re.match(r"\d\n\[(\d, ){9}\d\] \[", last)  # what README's lines print, of k = 10
     predictor = Predictor.load(small_run)
     assert first == f"{image} {predictor.predict(image)[0]}"
     found = [(reason.split()[4].rstrip(","), reason.split()[5]) for reason in reasons]

@@ -30,6 +30,24 @@ def test_the_page_is_that_of_the_kept_results() -> None:
     assert named is not None and sorted(measured) == sorted(named[1].split())
 
 
+def test_every_script_finds_what_it_imports() -> None:
+    """`--help` of each, in one process: what a script imports from the next may have moved."""
+    scripts = sorted(map(str, BENCHMARKS.rglob("*.py")))
+    code = f"""
+import os, runpy, sys
+for script in {scripts}:
+    sys.argv, sys.path[0] = [script, "--help"], os.path.dirname(script)
+    try:
+        runpy.run_path(script, run_name="__main__" if "argparse" in open(script).read() else "x")
+    except SystemExit as end:
+        assert not end.code, script
+    except ImportError as error:  # a peer that is not installed
+        assert error.name in ("torchdistill", "faiss", "entmax", "torch_geometric"), script
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_ratios_are_taken_within_a_round() -> None:
     beside = module("side_by_side")
     times = {"ours": [1.0, 2.0, 4.0, 4.0], "theirs": [2.0, 6.0, 16.0, 20.0]}

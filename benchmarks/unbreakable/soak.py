@@ -26,7 +26,7 @@ from cnn2gnn.explore import Explorer, closing
 from cnn2gnn.explore import widgets as explorer_widgets
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from explorer_latency import interactions, random_nodes  # noqa: E402 - the script next door
+from explorer import interactions, random_nodes  # noqa: E402 - the script one folder above
 
 MEGABYTE = 2**20
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
+from cnn2gnn.distillation import features
 from cnn2gnn.distillation.collectives import Shares
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.loop import Recipe, Task, fit
@@ -85,14 +86,15 @@ def task_of(case: dict[str, Any], folder: Path, splits: Splits) -> Task:
         return StudentTask(student, splits, told, config, LOSSES[case["loss"]], device)  # type: ignore[arg-type]
     task = GraphTask(new_student(config), splits, config, device)
     task.module.double()
-    task.clean = task.clean.double()
-    task._views = {1: task._features(1).double()}
+    task.features.clean = task.features.clean.double()
+    task.features._views = {1: task.features.view(1).double()}
     return task
 
 
 def work(folder: Path, fabric: Fabric) -> None:
     """What one process does, and each of two: train every case, and search among real keys."""
     splits = load_splits(small_config(folder, **TRAIN).data)
+    features.CHUNK = 50  # five of them, and two processes
     for number, (case, recipe) in enumerate(CASES.values()):
         task, rows = task_of(case, folder, splits), []
         start = {name: p.detach().clone() for name, p in task.module.named_parameters()}
@@ -103,14 +105,17 @@ def work(folder: Path, fabric: Fabric) -> None:
             save_tensors(folder / f"{number}.safetensors", moved)
     task = task_of({}, folder, splits)
     assert isinstance(task, GraphTask)
-    keys = task.module.keys(task.clean).detach()  # (215, d)
+    keys = task.module.keys(task.features.clean).detach()  # (215, d)
     mine = torch.arange(len(keys)).tensor_split(fabric.world_size)[fabric.global_rank]
     if fabric.world_size == 1:
         found = chosen_distances(keys, keys, 21, mine)[0]
     else:
         search = ShardedSearch(len(keys))
         found = search(keys[mine], keys[search.rows], 21, mine)
-    save_tensors(folder / f"found-{fabric.global_rank}.safetensors", {"found": found})
+    task, looked = task_of({}, folder, splits), []
+    task.student.stem.register_forward_hook(lambda stem, images, z: looked.append(len(z)))
+    seen = {"features": task.features.view(2), "looked": torch.tensor(looked)}
+    save_tensors(folder / f"found-{fabric.global_rank}.safetensors", {"found": found, **seen})
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +150,20 @@ def test_half_the_bank_each_finds_the_neighbours_of_the_whole(folders: tuple[Pat
     one, two = folders
     halves = [load_tensors(two / f"found-{rank}.safetensors")[0]["found"] for rank in (0, 1)]
     assert torch.cat(halves).equal(load_tensors(one / "found-0.safetensors")[0]["found"])
+
+
+def test_each_process_looks_at_a_share_of_the_images_and_has_the_features_of_all(
+    folders: tuple[Path, Path],
+) -> None:
+    one, *two = (
+        load_tensors(folder / f"found-{rank}.safetensors")[0]
+        for folder, rank in zip((folders[0], *[folders[1]] * 2), (0, 0, 1), strict=True)
+    )
+    assert one["looked"].tolist() == [50, 50, 50, 50, 40]
+    # the second has nothing to do in the last turn
+    assert [part["looked"].tolist() for part in two] == [[50, 50, 40], [50, 50, 40]]
+    for part in two:
+        torch.testing.assert_close(part["features"], one["features"], rtol=1e-6, atol=1e-6)
 
 
 def test_a_single_process_has_it_all() -> None:

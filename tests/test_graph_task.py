@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.distillation import graph_task
+from cnn2gnn.distillation.distil import distil
+from cnn2gnn.distillation.features import StemFeatures
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.registry import LEARNERS
@@ -41,7 +43,7 @@ def test_a_training_image_never_meets_itself(tmp_path: Path, graph: str) -> None
     task, _, _ = make(tmp_path, graph=graph)
     indices = torch.randperm(300)[:40]
     (_, bank, _, _), out = met(task, indices, 0)
-    own = task.module.keys(task.clean)[indices]  # (40, d)
+    own = task.module.keys(task.features.clean)[indices]  # (40, d)
     exact = "donot_use_mm_for_euclid_dist"
     between = torch.cdist(own, bank.keys, compute_mode=exact)  # (40, m)
     itself = between.gather(1, out.graph.neighbours)[out.graph.weights > 0]
@@ -63,7 +65,8 @@ def test_the_part_of_the_bank_that_is_searched_decides_as_the_whole_would(
     task, _, splits = make(tmp_path, graph=graph, layer=layer)
     network, indices = task.module.eval(), torch.arange(50, 90)
     (x, bank, _, pixels), out = met(task, indices, 0)
-    whole = network.counted(network.bank(task.clean, splits.train.labels, task.clean_pixels))
+    clean = task.features.clean
+    whole = network.counted(network.bank(clean, splits.train.labels, task.clean_pixels))
     expected = network(x, whole, indices, pixels)
     torch.testing.assert_close(out.logits, expected.logits, rtol=1e-4, atol=1e-4)
     assert len(bank) <= len(whole)
@@ -77,7 +80,7 @@ def test_queries_come_in_augmented_views_and_the_bank_is_clean(tmp_path: Path) -
         view = 1 + epoch % config.training.graph_views
         images = splits.train.view(indices, view, splits.train.augmentation_for("auto"))
         torch.testing.assert_close(x, task.student.features(images), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(task.clean, task.student.features(splits.train.images))
+    torch.testing.assert_close(task.features.clean, task.student.features(splits.train.images))
 
 
 def test_residuals_are_those_of_the_pass(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_residuals_are_those_of_the_pass(tmp_path: Path) -> None:
     (_, same, _, _), _ = met(task, torch.arange(20), 0)
     (_, after, _, _), _ = met(task, torch.arange(20), 1)
     assert torch.equal(before.probabilities, same.probabilities)
-    expected = task.module.eval().base(task.clean).softmax(1)
+    expected = task.module.eval().base(task.features.clean).softmax(1)
     torch.testing.assert_close(after.probabilities, expected)
     assert not torch.equal(after.probabilities, before.probabilities)
 
@@ -135,7 +138,7 @@ def test_candidates_of_a_large_set_are_found_once_a_pass_and_decide_as_the_whole
     for epoch in (0, 0, 1):
         indices = torch.randperm(300)[:40]
         (x, bank, _, pixels), out = met(task, indices, epoch)
-        whole = network.bank(task.clean, splits.train.labels, task.clean_pixels)
+        whole = network.bank(task.features.clean, splits.train.labels, task.clean_pixels)
         expected = network(x, whole, indices, pixels)
         torch.testing.assert_close(out.logits, expected.logits)
         assert len(bank) <= 300
@@ -144,6 +147,32 @@ def test_candidates_of_a_large_set_are_found_once_a_pass_and_decide_as_the_whole
         with torch.no_grad():  # within a pass keys move; of those found, the nearest now are taken
             network.project.weight.mul_(1 + 0.01 * torch.randn_like(network.project.weight))
         (x, _, _, _), out = met(task, indices, 1)
-        expected = network(x, network.bank(task.clean, splits.train.labels), indices)
+        expected = network(x, network.bank(task.features.clean, splits.train.labels), indices)
         torch.testing.assert_close(out.logits, expected.logits)
     assert len(found) == 2
+
+
+def test_the_twin_sees_what_the_student_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    class Counted(StemFeatures):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)  # type: ignore[arg-type]
+            made.append(self)
+
+    monkeypatch.setattr(graph_task, "StemFeatures", Counted)
+    accuracies = []
+    for name, alike in (("shared", True), ("each", False)):
+        config = small_config(tmp_path, train_images=200, baselines="twin", run=name)
+        if not alike:
+            monkeypatch.setattr(StemFeatures, "are_of", lambda *_: False)
+        run = distil(config)
+        accuracies.append([row.get("accuracy") for row in run.history()])
+        twin = run.load_student("twin").network.state_dict()
+        made.append(twin)
+        run.unlock()
+    (_, shared, _, _, each) = made
+    assert accuracies[0] == accuracies[1]
+    assert all(torch.equal(shared[part], each[part]) for part in shared)

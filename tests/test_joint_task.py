@@ -87,9 +87,9 @@ def test_bank_and_queries_are_of_the_stem_before_the_pass(tmp_path: Path) -> Non
 
 def test_keys_that_nobody_learns_are_whitened_again(tmp_path: Path) -> None:
     task = make(tmp_path, graph="whitened")
-    task.student.stem.norm.weight.data *= torch.linspace(1, 9, len(task.clean[0]))
+    task.student.stem.norm.weight.data *= torch.linspace(1, 9, len(task.features.clean[0]))
     task.validate(task.module.eval(), 0)
-    spread = task.network.keys(task.clean).std(0)
+    spread = task.network.keys(task.features.clean).std(0)
     kept = spread[spread > 0.1]  # of 200 images, some directions are nearly empty
     torch.testing.assert_close(kept, torch.ones_like(kept), rtol=0.1, atol=0.1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
 from cnn2gnn.distillation.collectives import Shares, several_processes
+from cnn2gnn.distillation.features import StemFeatures, evaluating
 from cnn2gnn.distillation.sharded_search import ShardedSearch
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, node_tensors
@@ -44,6 +43,7 @@ class GraphTask:
         student: with its stem distilled; its network is trained.
         splits: its data; only train and validation are used.
         snapshots: folder for the graph after each pass; None keeps none.
+        features: of this very stem, where another student has taken them; None: they are taken.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class GraphTask:
         config: Config,
         device: torch.device,
         snapshots: Path | None = None,
+        features: StemFeatures | None = None,
     ) -> None:
         self.student = student.to(device).eval()
         self.network = student.network
@@ -61,7 +62,7 @@ class GraphTask:
         self.train, self.validation = splits.train.to(device), splits.validation.to(device)
         self.augmentation = splits.train.augmentation_for(config.data.augmentation)
         self.config, self.snapshots = config, snapshots
-        self._look()
+        self.features = features or self._look()
         self.clean_pixels = student.pixels(self.train.images)  # (M, p) or None
         # a fixed sample in which every class has its share, whatever the order of the images
         self._shown, self._shown_bank = (
@@ -71,7 +72,7 @@ class GraphTask:
                 (self.train, SNAPSHOT_BANK),
             )
         )
-        self.network.start_keys(self.clean)
+        self.network.start_keys(self.features.clean)
         self._search = ShardedSearch(self.size) if several_processes() else None
         self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
         self._found: tuple[int, Tensor | None] | None = None  # in which pass, candidates (M, n)
@@ -85,7 +86,7 @@ class GraphTask:
     ) -> tuple[Tensor, Bank | None, Tensor | None, Tensor | None]:
         """What the network is given of the training images: features, bank, exclude, pixels."""
         view = 1 + epoch % self.config.training.graph_views
-        x = self._features(view)[indices]  # (B, d)
+        x = self.features.view(view)[indices]  # (B, d)
         pixels = self._pixels(indices, view)  # (B, p) or None
         return x, *self._beside(x, indices, epoch, pixels), pixels
 
@@ -136,7 +137,7 @@ class GraphTask:
         if self._found is None or self._found[0] != epoch:
             view = 1 + epoch % self.config.training.graph_views
             everyone = torch.arange(self.size, device=indices.device)
-            queries, pixels = self._features(view), self._pixels(everyone, view)
+            queries, pixels = self.features.view(view), self._pixels(everyone, view)
             nodes = self._nodes(slice(None), epoch)
             near = self.network.candidates(queries, nodes, everyone, pixels, _wider)
             self._found = (epoch, near)
@@ -144,7 +145,7 @@ class GraphTask:
 
     def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
         """Some of the M nodes that queries of this pass meet, with the keys of this step."""
-        keys = self.network.keys(self.clean[rows])
+        keys = self.network.keys(self.features.clean[rows])
         return replace(self._bank_of_pass(epoch).subset(rows), keys=keys)
 
     @torch.no_grad()
@@ -163,7 +164,7 @@ class GraphTask:
         """
         assert isinstance(module, GraphNetwork)
         labels = self.validation.labels
-        nodes = module(self._held_out, pixels=self.student.pixels(self.validation.images))
+        nodes = module(self.features.held_out, pixels=self.student.pixels(self.validation.images))
         if module.scope == "batch":
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
             size = min(self.config.runtime.eval_batch_size, len(labels))
@@ -179,22 +180,9 @@ class GraphTask:
             "base_accuracy": accuracy(nodes.logits, labels),
         }
 
-    def _look(self) -> None:
-        """Take the features that the stem gives now."""
-        with evaluating(self.student.stem):
-            self.clean = self.student.features(self.train.images)  # (M, d)
-            self._held_out = self.student.features(self.validation.images)
-        self._views: dict[int, Tensor] = {}  # each (M, d), once it is asked for
-
-    def _features(self, view: int) -> Tensor:
-        """Features of the training images in a view, `(M, d)`."""
-        if view not in self._views:
-            chunks = torch.arange(self.size, device=self.clean.device).split(500)
-            seen = (self.train.view(chunk, view, self.augmentation) for chunk in chunks)
-            features = (self.student.features(images) for images in seen)
-            with evaluating(self.student.stem):
-                self._views[view] = collected(features, self.size)
-        return self._views[view]
+    def _look(self, shared: bool = True) -> StemFeatures:
+        """What the stem makes of the images now."""
+        return StemFeatures(self.student, self.train, self.validation, self.augmentation, shared)
 
     def _pixels(self, indices: Tensor, view: int) -> Tensor | None:
         if self.clean_pixels is None:
@@ -206,7 +194,7 @@ class GraphTask:
     def _bank(self, rows: Tensor | slice) -> Bank:
         """The bank of some training images."""
         pixels = None if self.clean_pixels is None else self.clean_pixels[rows]
-        bank = self.network.bank(self.clean[rows], self.train.labels[rows], pixels)
+        bank = self.network.bank(self.features.clean[rows], self.train.labels[rows], pixels)
         return self.network.counted(bank)
 
     def _save_snapshot(self, nodes: StudentOutput, folder: Path, epoch: int) -> None:
@@ -223,17 +211,6 @@ class GraphTask:
         tensors = node_tensors(seen, labels)
         tensors["neighbour_labels"] = among[seen.graph.neighbours].cpu()
         save_tensors(folder / f"epoch-{epoch:03d}.safetensors", tensors)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Have `module` in evaluation mode, and then as it was."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
 
 
 def _wider(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None) -> Tensor:

@@ -68,10 +68,11 @@ class JointTask(GraphTask):
         """Take the features after so many passes, unless it has been done."""
         if self._after == passes:
             return
-        self._look()
+        # rank 0 looks alone where it validates
+        self.features = self._look(shared=False)
         learner = self.network.learner
         if learner is not None and not learner.learns_keys:
-            self.network.start_keys(self.clean)  # nothing else would let them follow
+            self.network.start_keys(self.features.clean)  # nothing else would let them follow
         self._after = passes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class Session:
             cache.build()
         return cls(run, fabric, splits, teacher, cache)
 
-    @property
+    @cached_property
     def _students(self) -> Students:
         return Students(self.run, self.fabric, self.splits)
 

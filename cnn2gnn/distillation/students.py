@@ -15,6 +15,7 @@ from cnn2gnn.base.files import load_state, load_tensors, sweep
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.features import StemFeatures
 from cnn2gnn.distillation.first_stage import DISTILLED, FirstStage
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.joint_task import JointTask
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
 FINISHED = "student.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Students:
     """Trains the students of one run."""
 
     run: Run
     fabric: Fabric
     splits: Splits
+    _seen: StemFeatures | None = None  # what the last student's stem made of the images
 
     def obtain(
         self,
@@ -110,11 +112,19 @@ class Students:
         if config.training.stage_two == "joint":
             task = JointTask(*given, cache=cache, loss=self._loss(config))
         else:
-            task = GraphTask(*given)
+            task = GraphTask(*given, self._seen_by(student))
+            # the twin, which comes next, has the same stem
+            again = stage == "student" and "twin" in self.run.config.training.baselines
+            self._seen = task.features if again else None
         self._fit(task, graph_recipe(config), stage + GRAPH)
         if self.fabric.is_global_zero:
             student.save(path)
         self._done(stage + GRAPH)
+
+    def _seen_by(self, student: Student) -> StemFeatures | None:
+        """What the last student saw, if this one sees the same."""
+        seen, self._seen = self._seen, None
+        return seen if seen is not None and seen.are_of(student) else None
 
     def _fit(self, task: Task, recipe: Recipe, stage: str) -> nn.Module:
         log = epoch_log(self.run.folder, stage, self.run.folder, self.run.config.runtime.logger)

@@ -23,7 +23,7 @@ from peers import TorchDistill, loader, plain_epoch
 from side_by_side import in_turns, keep, ratios, seconds, spread
 
 from cnn2gnn.config import Config
-from cnn2gnn.data import ImageSet, Splits
+from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import fit, place
 from cnn2gnn.distillation.losses import response_kd
@@ -41,9 +41,9 @@ OURS = "ours: and the teacher's answers cached"
 WHOLE = "a whole training of 30 epochs"
 
 
-def configuration(teacher: str) -> Config:
-    """One epoch with torchdistill's optimiser, on the CPU."""
-    return Config.from_parameters(
+def configuration(teacher: str, **more: object) -> Config:
+    """With torchdistill's optimiser, on the CPU; one epoch, if no more is said."""
+    parameters = dict(
         teacher=teacher,
         stem="conv-small",
         epochs=1,
@@ -55,6 +55,7 @@ def configuration(teacher: str) -> Config:
         augmentation="crop-flip",
         device="cpu",
     )
+    return Config.from_parameters(parameters | more)
 
 
 def noise(count: int, seed: int) -> ImageSet:
@@ -65,18 +66,25 @@ def noise(count: int, seed: int) -> ImageSet:
     return ImageSet(pixels, labels, tuple(map(str, range(CLASSES))), "noise")
 
 
-def new_student(config: Config) -> Student:
-    """A fresh student for 32 x 32 RGB."""
-    torch.manual_seed(0)
+def new_student(config: Config, images: ImageSet) -> Student:
+    """A fresh student of such images, by the seed of the run."""
+    torch.manual_seed(config.runtime.seed)
+    mean, std = channel_statistics(images.images)
     return Student(
-        config.student, channels=3, size=32, classes=CLASSES, mean=[0.5] * 3, std=[0.25] * 3
+        config.student,
+        channels=3,
+        size=32,
+        classes=len(images.classes),
+        mean=mean.tolist(),
+        std=std.tolist(),
     )
 
 
 def our_epoch(config: Config, splits: Splits, cache: TeacherCache | None) -> None:
     """Train a fresh student for one epoch, checkpoint included."""
     fabric = make_fabric("cpu", 1, 1, "auto")
-    task = StudentTask(new_student(config), splits, cache, config, response_kd, fabric.device)
+    student = new_student(config, splits.train)
+    task = StudentTask(student, splits, cache, config, response_kd, fabric.device)
     with tempfile.TemporaryDirectory() as folder:
         fit(task, distillation_recipe(config), fabric, Path(folder), lambda row: None)
 
@@ -87,9 +95,10 @@ def bound(config: Config, teacher: Teacher) -> str:
     Forward and backward are three times forward. More than this no cache can save, unless other
     things are done better, too.
     """
-    image = noise(1, 0).images
-    once, student = (multiply_adds(m, image) for m in (teacher, new_student(config).eval()))
-    return spread([(once + 3 * student) / (3 * student)])
+    image = noise(1, 0)
+    student = new_student(config, image).eval()
+    once, often = (multiply_adds(model, image.images) for model in (teacher, student))
+    return spread([(once + 3 * often) / (3 * often)])
 
 
 def measure(name: str, images: int, rounds: int, views: int) -> list[list[str]]:
@@ -105,11 +114,13 @@ def measure(name: str, images: int, rounds: int, views: int) -> list[list[str]]:
         return TeacherCache(teacher, splits.train, "crop-flip", views, where, precision)
 
     def plain(**options: bool) -> Callable[[], None]:
-        return lambda: plain_epoch(new_student(config), theirs, loader(splits.train), **options)
+        return lambda: plain_epoch(
+            new_student(config, splits.train), theirs, loader(splits.train), **options
+        )
 
     with tempfile.TemporaryDirectory() as folder:
         cached, online = cache_of(folder, 1), cache_of(folder, 0)
-        box = TorchDistill(new_student(config), theirs, splits.train)
+        box = TorchDistill(new_student(config, splits.train), theirs, splits.train)
         ways = {
             "torchdistill": box.epoch,
             "plain loop": plain(),

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from cnn2gnn.data import ImageSet
+from cnn2gnn.data import ImageSet, channel_statistics
+from cnn2gnn.distillation.loop import one_cycle
 from cnn2gnn.models.student import Student
 from cnn2gnn.models.teacher import Teacher
 
@@ -26,13 +27,13 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     def __init__(self, images: ImageSet) -> None:
         self.images = [to_pil_image(image) for image in images.images]
         self.labels = images.labels.tolist()
-        channels = images.images.shape[1]
+        mean, std = channel_statistics(images.images)
         self.transform = transforms.Compose(
             [
                 transforms.RandomCrop(32, padding=4),
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
-                transforms.Normalize([0.5] * channels, [0.25] * channels),
+                transforms.Normalize(mean.tolist(), std.tolist()),
             ]
         )
 
@@ -96,25 +97,31 @@ def kd(logits: Tensor, soft: Tensor, labels: Tensor) -> Tensor:
 
 
 class TorchDistill:
-    """torchdistill's box and the loop of its example for image classification."""
+    """torchdistill's box and the loop of its example for image classification.
 
-    def __init__(self, student: Student, teacher: Teacher, images: ImageSet) -> None:
+    Args:
+        epochs: of the whole training, over which the learning rate goes through one cycle.
+    """
+
+    def __init__(
+        self, student: Student, teacher: Teacher, images: ImageSet, epochs: int = 1
+    ) -> None:
         from torchdistill.core.distillation import DistillationBox
 
         self.box = DistillationBox(
             copy.deepcopy(teacher.network),  # its layout stays as it is
             OnFloats(student),
             {"train": PilImages(images)},
-            _config(),
+            _config(epochs * (len(images) // BATCH)),
             torch.device("cpu"),
             None,
             False,
             1,
         )
 
-    def epoch(self) -> None:
+    def epoch(self, epoch: int = 0) -> None:
         """One pass, without validation."""
-        self.box.pre_epoch_process(epoch=0)
+        self.box.pre_epoch_process(epoch=epoch)
         for images, labels, supplement in self.box.train_data_loader:
             loss = self.box.forward_process(images, labels, supplement)
             self.box.post_forward_process(loss=loss)
@@ -122,8 +129,8 @@ class TorchDistill:
         self.box.post_epoch_process()
 
 
-def _config() -> dict[str, object]:
-    """The sections that a YAML file of its examples has."""
+def _config(steps: int) -> dict[str, object]:
+    """The sections that a YAML file of its examples has, for a training of so many steps."""
     of_logits = {"module_path": ".", "module_io": "output"}
     criterion = {
         "key": "KDLoss",
@@ -146,6 +153,11 @@ def _config() -> dict[str, object]:
         "teacher": {**model, "requires_grad": False},
         "student": {**model, "requires_grad": True},
         "optimizer": {"key": "SGD", "kwargs": dict(SGD)},
+        "scheduler": {
+            "key": "LambdaLR",
+            "kwargs": {"lr_lambda": lambda step: one_cycle(min(1, step / max(1, steps)))},
+            "scheduling_step": 1,
+        },
         "criterion": {
             "key": "WeightedSumLoss",
             "kwargs": {"sub_terms": {"kd": {"criterion": criterion, "weight": 1.0}}},

@@ -77,9 +77,9 @@ config = distillation.configuration("resnet20")
 images = distillation.noise(128, 0)
 teacher = distillation.new_teacher(config, images).eval().requires_grad_(False)
 batch = next(iter(peers.loader(images)))
-ours = peers.kd(peers.OnFloats(distillation.new_student(config)).eval()(batch[0]),
+ours = peers.kd(peers.OnFloats(distillation.new_student(config, images)).eval()(batch[0]),
                 teacher.network(batch[0]), batch[1])
-box = peers.TorchDistill(distillation.new_student(config), teacher, images).box
+box = peers.TorchDistill(distillation.new_student(config, images), teacher, images).box
 box.student_model.eval()
 torch.testing.assert_close(box.forward_process(*batch, {}), ours, rtol=1e-4, atol=1e-4)
 """

@@ -42,13 +42,13 @@ def test_equals_brute_force_on_any_shape(case):
     assert nearest(keys, None, k).equal(brute_force(keys, None, k))
 
 
-@pytest.mark.parametrize("columns", [17, 320, 1000, 1603])
-def test_two_stage_selection_is_exact(columns):
+@pytest.mark.parametrize("count", [17, 320, 1000, 1603])
+def test_two_stage_selection_is_exact(count):
     torch.manual_seed(0)
-    scores = torch.stack([torch.randperm(columns).float() for _ in range(50)])
-    scores[0] = torch.arange(columns)  # the smallest lie in neighbouring columns
-    scores[1] = torch.arange(columns).flip(0)  # … and in the rest that fills no block
-    found = scores.gather(1, search._smallest(scores, 10))
+    scores = torch.stack([torch.randperm(count).float() for _ in range(50)])  # (50, M)
+    scores[0] = torch.arange(count)  # the smallest lie in neighbouring rows
+    scores[1] = torch.arange(count).flip(0)  # … and in the rest that fills no block
+    found = scores.gather(1, search._smallest(scores.T, 10))
     assert found.equal(torch.arange(10.0).expand(50, -1))
 
 

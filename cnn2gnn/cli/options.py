@@ -9,68 +9,8 @@ from typing import Any, NoReturn, get_type_hints
 
 from cnn2gnn.base.modules import add_import_option
 from cnn2gnn.base.values import base_type, described
-from cnn2gnn.cli.sharing import CARD_EXAMPLES, EXPORT_EXAMPLES
-from cnn2gnn.cli.sharing import add_options as add_sharing_options
+from cnn2gnn.cli import examples
 from cnn2gnn.config import Config, DataConfig, RuntimeConfig
-
-RUN_EXAMPLES = """\
-examples:
-  cnn2gnn run
-      the embedded digits, two minutes on two CPU cores
-  cnn2gnn run --dataset fashion-mnist --download --run fashion --teacher resnet56
-      what is not there is downloaded only when you say so
-  cnn2gnn run --dataset folder:photos --image-size 64 --run photos --k 10 --seed 1
-      your own images, one subfolder a class
-  cnn2gnn run --dataset cifar100 --run paper --scope batch --notebooks 01,02
-      neighbours from the batch, nearest to the paper, without explorer and report
-
-The same parameters in a notebook: change its cell `parameters`, or
-  papermill notebooks/02_distill.ipynb -p dataset cifar100 -p k 10
-A run that was stopped continues when it is started again with the same parameters.
-"""
-DATA_EXAMPLES = """\
-examples:
-  cnn2gnn data digits
-  cnn2gnn data folder:photos --image-size 64 --out photos.png
-  cnn2gnn data 'parquet:photos/*.parquet' --label-column species
-"""
-REPORT_EXAMPLES = """\
-examples:
-  cnn2gnn report demo
-  cnn2gnn report seed-0 seed-1 seed-2
-      one comparison, mean and standard deviation over the seeds
-"""
-COMPARE_EXAMPLES = """\
-Each combination of the values is a run of its own, in a process of its own. Started again, it goes
-on where it was stopped, and runs what failed or is new.
-
-examples:
-  cnn2gnn compare losses --loss kd dkd dist --seed 0 1 2
-  cnn2gnn compare neighbours --k 5 10 20 40 --epochs 5 --jobs 2 --dry-run
-  cnn2gnn compare losses --loss kd dkd --cluster slurm --cluster-option slurm_partition=gpu
-  cnn2gnn compare grid.toml
-      GRID.toml: name = value, or name = [value, value]; [[variant]] tables hold what goes together
-"""
-SWEEP_EXAMPLES = """\
-Optuna looks for values that do well on the validation images. Processes and machines that are given
-the same name and storage work on one study; `optuna-dashboard STORAGE` opens it.
-
-examples:
-  cnn2gnn sweep sparsity --search k --trials 12
-  cnn2gnn sweep recipe --search learning_rate kd_weight=0.3:0.9 loss=kd,dist --epochs 5 --jobs 2
-  cnn2gnn sweep big --search k graph --storage postgresql://host/studies --trials 100
-"""
-NOTEBOOKS_EXAMPLES = """\
-What lies in the folder already is kept, and said so where it differs.
-"""
-LAB_EXAMPLES = """\
-Runs and reports lie below the folder in which you start it, as those of `cnn2gnn run`.
-
-examples:
-  cnn2gnn lab
-  cnn2gnn lab mine --no-browser --port=8889
-      other options are JupyterLab's
-"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,76 +34,43 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         description="Distil a large CNN into a small graph neural network that shows its graph.",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, usage: str, examples: str) -> argparse.ArgumentParser:
-        """Add a command, whose help is the docstring of its function, with examples below."""
+    for name, (usage, below, add_options) in COMMANDS.items():
         added = subparsers.add_parser(
             name,
             usage=f"cnn2gnn {name} {usage}",
             help=commands[name].__doc__,
             description=commands[name].__doc__,
-            epilog=examples,
+            epilog=below,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         added.set_defaults(command=commands[name])
-        return added
-
-    running = command("run", "[--dataset NAME] [--run NAME] [--PARAMETER VALUE ...]", RUN_EXAMPLES)
-    running.add_argument(
-        "--notebooks",
-        help="numbers or names, in order (default: 01,02,03,04; without 03 for --graph none)",
-    )
-    for group in get_type_hints(Config).values():
-        _add_options(running, group)
-
-    showing = command("data", "NAME [--out FILE] [--PARAMETER VALUE ...]", DATA_EXAMPLES)
-    showing.add_argument("dataset", metavar="NAME", help=_help(fields(DataConfig)[0]))
-    showing.add_argument(
-        "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
-    )
-    _add_options(showing, DataConfig, without=("dataset", "augmentation"))
-
-    reporting = command("report", "RUN [RUN ...] [--runs-dir FOLDER]", REPORT_EXAMPLES)
-    reporting.add_argument("runs", metavar="RUN", nargs="+", help="name of a run")
-    reporting.add_argument(
-        "--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs"
-    )
-
-    comparing = command(
-        "compare", "NAME|GRID.toml [--PARAMETER VALUE VALUE ...] [--jobs N] [--dry-run]",
-        COMPARE_EXAMPLES,
-    )  # fmt: skip
-    _add_comparing(comparing)
-
-    sweeping = command(
-        "sweep", "NAME --search PARAMETER[=VALUES] ... [--trials N] [--PARAMETER VALUE ...]",
-        SWEEP_EXAMPLES,
-    )  # fmt: skip
-    _add_sweeping(sweeping)
-
-    exporting = command("export", "RUN [--out FOLDER] [--runs-dir FOLDER]", EXPORT_EXAMPLES)
-    add_sharing_options(exporting, "exports/RUN")
-
-    describing = command("card", "RUN [--out FOLDER] [--runs-dir FOLDER]", CARD_EXAMPLES)
-    add_sharing_options(describing, "reports/RUN")
-
-    writing = command("notebooks", "FOLDER", NOTEBOOKS_EXAMPLES)
-    writing.add_argument("folder", metavar="FOLDER", help="where they are written")
-
-    opening = command("lab", "[FOLDER] [--OPTION=VALUE ...]", LAB_EXAMPLES)
-    opening.add_argument(
-        "folder",
-        metavar="FOLDER",
-        nargs="?",
-        default="notebooks",
-        help="where they lie, or are written (default: %(default)s)",
-    )
+        add_options(added)
     return parser
 
 
-def _add_comparing(parser: argparse.ArgumentParser) -> None:
-    """Add what `compare` takes: a grid, and how it is run."""
+def _running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--notebooks",
+        help="numbers or names, in order (default: 01,02,03,04; without 03 for --graph none)",
+    )
+    _add_config(parser)
+
+
+def _showing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="NAME", help=_help(fields(DataConfig)[0]))
+    parser.add_argument(
+        "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
+    )
+    _add_group(parser, DataConfig, without=("dataset", "augmentation"))
+
+
+def _reporting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="name of a run")
+    _add_runs_dir(parser)
+
+
+def _comparing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("grid", metavar="NAME", help="what it is called, or a file of its grid")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would run, and how long; run nothing"
@@ -179,12 +86,10 @@ def _add_comparing(parser: argparse.ArgumentParser) -> None:
         help="of submitit, such as timeout_min=600, gpus_per_node=1 or slurm_partition=gpu",
     )
     _add_processes(parser)
-    for group in get_type_hints(Config).values():
-        _add_options(parser, group, without=("run",), several=True)
+    _add_config(parser, without=("run",), several=True)
 
 
-def _add_sweeping(parser: argparse.ArgumentParser) -> None:
-    """Add what `sweep` takes: what is searched, how often, and where the study is kept."""
+def _sweeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the study")
     parser.add_argument(
         "--search",
@@ -200,8 +105,62 @@ def _add_sweeping(parser: argparse.ArgumentParser) -> None:
         help="of a database, or journal:PATH where a file system has no locks (default: SQLite)",
     )
     _add_processes(parser)
-    for group in get_type_hints(Config).values():
-        _add_options(parser, group, without=("run",))
+    _add_config(parser, without=("run",))
+
+
+def _exporting(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, "exports/RUN")
+
+
+def _describing(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, "reports/RUN")
+
+
+def _writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="where they are written")
+
+
+def _opening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        default="notebooks",
+        help="where they lie, or are written (default: %(default)s)",
+    )
+
+
+# name → how it is called, what its help ends with, what adds its options
+COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
+    "run": ("[--dataset NAME] [--run NAME] [--PARAMETER VALUE ...]", examples.RUN, _running),
+    "data": ("NAME [--out FILE] [--PARAMETER VALUE ...]", examples.DATA, _showing),
+    "report": ("RUN [RUN ...] [--runs-dir FOLDER]", examples.REPORT, _reporting),
+    "compare": (
+        "NAME|GRID.toml [--PARAMETER VALUE VALUE ...] [--jobs N] [--dry-run]",
+        examples.COMPARE,
+        _comparing,
+    ),
+    "sweep": (
+        "NAME --search PARAMETER[=VALUES] ... [--trials N] [--PARAMETER VALUE ...]",
+        examples.SWEEP,
+        _sweeping,
+    ),
+    "export": ("RUN [--out FOLDER] [--runs-dir FOLDER]", examples.EXPORT, _exporting),
+    "card": ("RUN [--out FOLDER] [--runs-dir FOLDER]", examples.CARD, _describing),
+    "notebooks": ("FOLDER", examples.NOTEBOOKS, _writing),
+    "lab": ("[FOLDER] [--OPTION=VALUE ...]", examples.LAB, _opening),
+}
+
+
+def _add_run(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add a run, and where to (in words, `default`)."""
+    parser.add_argument("run", metavar="RUN", help="name of a run")
+    parser.add_argument("--out", metavar="FOLDER", help=f"where to (default: {default})")
+    _add_runs_dir(parser)
+
+
+def _add_runs_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs")
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +171,15 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
 
 
-def _add_options(
+def _add_config(
+    parser: argparse.ArgumentParser, without: Sequence[str] = (), *, several: bool = False
+) -> None:
+    """Add all parameters of a run."""
+    for group in get_type_hints(Config).values():
+        _add_group(parser, group, without, several=several)
+
+
+def _add_group(
     parser: argparse.ArgumentParser,
     group: type,
     without: Sequence[str] = (),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn2gnn.config import ConfigError, RuntimeConfig
+from cnn2gnn.config import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,33 +18,6 @@ if TYPE_CHECKING:
 EXPORTS, REPORTS = Path("exports"), Path("reports")
 COMPARED = 200  # test samples on which programs and predictor are compared
 BATCHES = (1, 64)  # samples at once, whose time is told
-
-EXPORT_EXAMPLES = """\
-Both programs take raw samples and do all there is to do: normalisation, stem, the exact search in
-the bank, the graph layers. `student.json` says what goes in and comes out. Each program is
-compared with the run's predictor on test samples before anything is written.
-
-examples:
-  cnn2gnn export demo
-      into exports/demo/
-  python exports/demo/classify.py digit.png
-      needs numpy, onnxruntime and Pillow alone
-"""
-CARD_EXAMPLES = """\
-What the run is, its data, accuracy, cost, the command that repeats it, its limits: Markdown, with
-the head that Hugging Face reads. `cnn2gnn report` and `run` write it along with the report.
-
-examples:
-  cnn2gnn card demo
-      into reports/demo/model-card.md
-"""
-
-
-def add_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add what both commands take: a run, and where to (in words, `default`)."""
-    parser.add_argument("run", metavar="RUN", help="name of a run")
-    parser.add_argument("--out", metavar="FOLDER", help=f"where to (default: {default})")
-    parser.add_argument("--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs")
 
 
 def export(options: argparse.Namespace) -> int:

@@ -16,11 +16,26 @@ from side_by_side import against, in_turns, keep
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from cnn2gnn.graph import nearest
+from cnn2gnn.graph import nearest, search
 from cnn2gnn.graph.search import SearchKeys
 
 KEYS, WIDTH, K = 45_000, 128, 21
 OURS = "held keys"
+
+
+class Rough:
+    """Keys in half the bytes propose neighbours, of which true distances choose."""
+
+    def __init__(self, keys: Tensor, dtype: torch.dtype) -> None:
+        self.keys, self.rough = keys, keys.to(dtype)
+        self.norms = keys.square().sum(1)
+
+    def __call__(self, queries: Tensor) -> Tensor:
+        product = self.rough @ queries.to(self.rough.dtype).T  # (M, N)
+        scores = self.norms[:, None] - 2 * product.float()
+        proposed = search._smallest(scores, 2 * K)  # (N, 2k), selected as ours are
+        apart = (self.keys[proposed] - queries[:, None]).square().sum(2)  # (N, 2k)
+        return proposed.gather(1, apart.topk(K, largest=False).indices)
 
 
 def ways(keys: Tensor) -> dict[str, Callable[[Tensor], object]]:
@@ -30,6 +45,8 @@ def ways(keys: Tensor) -> dict[str, Callable[[Tensor], object]]:
     return {
         OURS: lambda queries: nearest(queries, held, K),
         "plain keys": lambda queries: nearest(queries, keys, K),
+        "bf16 keys, twice k ranked again": Rough(keys, torch.bfloat16),
+        "float16 keys, twice k ranked again": Rough(keys, torch.float16),
         "torch cdist + topk": lambda queries: torch.cdist(queries, keys).topk(K, largest=False),
         "scikit-learn brute": lambda queries: brute.kneighbors(queries.numpy()),
     }

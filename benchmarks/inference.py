@@ -2,6 +2,7 @@
 
 Images of 32 x 32 in 100 classes, k = 20, one at a time and 100 at once. Weights and images are
 random: only sizes matter here. `search` is the time in which the neighbours are found, alone.
+Compiling a stem needs a compiler of C++.
 
     python benchmarks/inference.py [--bank 50000] [--rounds 20]      (with cnn2gnn installed)
 """
@@ -9,6 +10,7 @@ random: only sizes matter here. `search` is the time in which the neighbours are
 from __future__ import annotations
 
 import argparse
+import copy
 
 import torch
 from side_by_side import against, in_turns, keep
@@ -51,6 +53,8 @@ def measure(stem: str, bank_size: int, rounds: int) -> list[list[str]]:
     features = torch.randn(bank_size, student.network.layer1.in_features)
     student.network.start_keys(features)
     bank = student.network.bank(features, torch.arange(bank_size) % CLASSES)
+    compiled = copy.deepcopy(student)
+    compiled.stem = torch.compile(compiled.stem)
     networks = {name: resnet(name) for name in ("resnet18", "resnet50", "resnet152")}
     rows = []
     for count in (1, 100):
@@ -59,6 +63,7 @@ def measure(stem: str, bank_size: int, rounds: int) -> list[list[str]]:
         ways = {
             OURS: lambda images=images: student(images, bank),
             "the same, without": lambda images=images: student(images),
+            "with its stem compiled": lambda images=images: compiled(images, bank),
             "search": lambda queries=queries: student.network.find_graph(queries, bank),
         }
         ways |= {

@@ -72,8 +72,8 @@ def new_student(config: Config, images: ImageSet) -> Student:
     mean, std = channel_statistics(images.images)
     return Student(
         config.student,
-        channels=3,
-        size=32,
+        channels=images.channels,
+        size=images.size,
         classes=len(images.classes),
         mean=mean.tolist(),
         std=std.tolist(),

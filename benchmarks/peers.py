@@ -28,9 +28,10 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         self.images = [to_pil_image(image) for image in images.images]
         self.labels = images.labels.tolist()
         mean, std = channel_statistics(images.images)
+        side = images.size
         self.transform = transforms.Compose(
             [
-                transforms.RandomCrop(32, padding=4),
+                transforms.RandomCrop(side, padding=side // 8),
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
                 transforms.Normalize(mean.tolist(), std.tolist()),

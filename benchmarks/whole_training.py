@@ -115,6 +115,7 @@ def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--image-size", type=int, default=32, help="side in pixels")
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--teacher", default="resnet20")
     parser.add_argument("--epochs", type=int, default=10, help="of teacher and students")
@@ -126,6 +127,7 @@ def main() -> None:
         base = configuration(
             options.teacher,
             dataset=options.dataset,
+            image_size=options.image_size,
             train_images=options.train_images,
             teacher_epochs=options.epochs,
             epochs=options.epochs,
@@ -141,8 +143,9 @@ def main() -> None:
         rows.append([way, told, *(spread(each) if each else "" for each in (taken, beside))])
     keep(
         "whole_training",
-        f"Whole trainings: {options.train_images:,} images of {options.dataset}, "
-        f"{options.epochs} epochs, teacher {options.teacher}, {options.seeds} seeds",
+        f"Whole trainings: {options.train_images:,} images of {options.dataset} at "
+        f"{options.image_size} px, {options.epochs} epochs, teacher {options.teacher}, "
+        f"{options.seeds} seeds",
         ["way", "test accuracy, %", "seconds", f"times those of {options.views[-1]} views"],
         rows,
         "Mean ± standard deviation over the seeds; seconds with the filling of the cache. As many "

@@ -45,6 +45,7 @@ SHAPE: Shape = {
     "augmentation_version?": int,
     "stages": {"*": _MADE},
     **_MADE,
+    "git_commit": str | None,
     "teacher": str | None,
 }
 log = logging.getLogger(__name__)

@@ -430,3 +430,11 @@ def test_every_learner_names_the_argument_that_does_not_fit(name):
         LEARNERS[name](2)(torch.ones(6, 0))
     with pytest.raises(ValueError, match="^keys must be real numbers, not torch.complex64"):
         LEARNERS[name](2)(torch.ones(6, 2), torch.ones(6, 2) * 1j)
+
+
+@pytest.mark.parametrize("name", [*SCORED, *BY_DISTANCE])
+def test_the_gradient_is_finite_however_near_the_nodes_are(name):
+    keys = (1e-18 * features(8, 6, dtype=torch.float32)).requires_grad_()
+    graph = LEARNERS[name](6)(keys)
+    (graph.weights * torch.arange(6)).sum().backward()
+    assert keys.grad is None or keys.grad.isfinite().all()

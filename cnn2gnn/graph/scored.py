@@ -57,7 +57,10 @@ class ScoredNeighbours(GraphLearner):
     def scores(self, distances: Tensor) -> Tensor:
         """z_ij of distances `(N, n)`, `(N, n)`; 0 where all of a node's distances tie."""
         spread = distances.std(1, keepdim=True, correction=0)  # σ_i, (N, 1)
-        tied = spread <= torch.finfo(distances.dtype).eps * distances.amax(1, keepdim=True)
+        limits = torch.finfo(distances.dtype)
+        # the gradient of σ_i divides by its square, which must not vanish
+        least = (limits.eps * distances.amax(1, keepdim=True)).clamp(min=limits.tiny**0.5)
+        tied = spread <= least  # (N, 1)
         # z_ij = −(d_ij − d̄_i) / (τ·σ_i)
         scores = (distances.mean(1, keepdim=True) - distances) / spread.masked_fill(tied, 1)
         return scores.masked_fill(tied, 0) / self.log_temperature.to(distances.dtype).exp()

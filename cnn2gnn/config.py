@@ -6,13 +6,12 @@ command line map onto them without prefixes.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from cnn2gnn.base.names import run_name
-from cnn2gnn.base.values import ConfigError, checked
+from cnn2gnn.base.values import ConfigError, checked, unknown
 from cnn2gnn.registry import DATASETS, LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
 
 
@@ -193,6 +192,18 @@ class RuntimeConfig:
         }
 
 
+def check_group(part: Any) -> None:
+    """Bring each field of a group into its type.
+
+    Raises:
+        ConfigError: a value that its field does not allow.
+    """
+    types_ = get_type_hints(type(part))
+    for item in fields(part):
+        value = checked(item, types_[item.name], getattr(part, item.name))
+        object.__setattr__(part, item.name, value)
+
+
 @dataclass(frozen=True)
 class Config:
     """All parameters of a run, in groups."""
@@ -205,11 +216,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for group in fields(self):
-            part = getattr(self, group.name)
-            types_ = get_type_hints(type(part))
-            for item in fields(part):
-                value = checked(item, types_[item.name], getattr(part, item.name))
-                object.__setattr__(part, item.name, value)
+            check_group(getattr(self, group.name))
         object.__setattr__(self.runtime, "run", run_name(self.runtime.run))
         k, batch = self.student.k, self.training.graph_batch_size
         if self.student.scope == "batch" and k >= min(batch, self.runtime.eval_batch_size) - 1:
@@ -230,11 +237,7 @@ class Config:
         known = {item.name: group for group, type_ in groups.items() for item in fields(type_)}
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ConfigError(
-                    f"unknown parameter {name!r}: {hint}allowed are {', '.join(sorted(known))}"
-                )
+                raise unknown(name, known)
         return cls(
             **{
                 group: type_(**{n: v for n, v in given.items() if known[n] == group})

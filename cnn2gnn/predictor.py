@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.data import DataError
 from cnn2gnn.data.coerce import Images
 from cnn2gnn.evaluation.bank_changes import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cnn2gnn.export import Artefact
 
 FORMAT = 1  # of the saved file
+_FACTS: Shape = {"predictor": int, "student": {}, "classes": [str]}  # see `base.shapes`
 
 
 class Predictor:
@@ -289,7 +291,12 @@ class Predictor:
         parts: dict[str, dict[str, Any]] = {"student": {}, "bank": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+            parts.setdefault(part, {})[rest] = tensor
+        if wrong := misfit(facts, _FACTS) or ", ".join([*parts][2:]):
+            raise BrokenFileError(f"{path} holds no predictor: {wrong}")
         student = Student.restore(parts["student"], facts["student"], path, stem, graph)
         bank = Bank.restore(parts["bank"], path) if parts["bank"] else None
-        return cls(student, bank, facts["classes"])
+        try:
+            return cls(student, bank, facts["classes"])
+        except ValueError as error:
+            raise BrokenFileError(f"{path} holds no predictor: {error}") from error

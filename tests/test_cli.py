@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from test_notebooks_runner import write
 
 from cnn2gnn import cli
 from cnn2gnn.config import Config
-from cnn2gnn.runs import manifest
+from cnn2gnn.runs import Run
 
 PARAMETERS = "dataset: str = 'digits'\nrun: str = 'demo'\nk: int = 20\ndownload: bool = False"
 
@@ -106,18 +107,16 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(workplace, capsys, argu
     assert [path.name for path in workplace.iterdir()] == ["notebooks"]
 
 
-def test_report_gives_its_runs_to_notebook_04(workplace):
-    for name in ("a", "b"):
-        folder = workplace / "results" / name
-        folder.mkdir(parents=True)
-        made_from = {group: dict.fromkeys(names) for group, names in manifest.NEEDED.items()}
-        (folder / manifest.FILE).write_text(json.dumps(made_from | {"teacher": None}))
-        (folder / "metrics.json").write_text("{}")
+def test_report_gives_its_runs_to_notebook_04(workplace, monkeypatch):
+    opened = []
+    finished = SimpleNamespace(metrics=lambda: {})
+    monkeypatch.setattr(Run, "open", lambda folder: opened.append(str(folder)) or finished)
     check = "assert (runs, runs_dir) == (['a', 'b'], 'results')"
     names = "runs: list = None\nruns_dir: str = 'runs'"
     write(workplace / "notebooks" / "04_report.ipynb", check, parameters=names)
     assert cli.main(["report", "a", "b", "--runs-dir", "results"]) == 0
     assert (workplace / "reports/a-b/04_report.ipynb").exists()
+    assert opened == ["results/a", "results/b"]
 
 
 def test_a_damaged_run_is_one_line_too(workplace, capsys):

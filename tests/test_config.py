@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.notebooks import own
 from cnn2gnn.notebooks.parameters import Parameters
 
 
@@ -95,7 +96,7 @@ def test_nothing_else_is_taken_for_another_type(wrong: dict[str, Any]) -> None:
 
 def test_a_notebook_collects_its_parameters() -> None:
     namespace: dict[str, Any] = {"before": 1}
-    given = Parameters(namespace, also=["compare"])
+    given = Parameters(namespace, own.Exploring)
     namespace |= {"given": given, "k": 7, "_i1": "k = 7", "compare": "other"}
     assert given.config().student.k == 7
     namespace |= {"splits": 3, "k": 8}  # the cell is run again after later ones
@@ -108,4 +109,24 @@ def test_a_notebook_refuses_a_misspelt_parameter() -> None:
     given = Parameters(namespace)
     namespace["epoch"] = 3
     with pytest.raises(ConfigError, match="unknown parameter 'epoch': did you mean 'epochs'"):
+        given.config()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"noise": [0.1, 2.0]}, {"noise": 0.1}, {"noise": []}, {"images_per_class": [5, 0]},
+        {"late": "2"}, {"seeds": 0}, {"label_shares": [None]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_notebook_checks_the_parameters_of_its_own(wrong: dict[str, Any]) -> None:
+    right = {"late": 2, "images_per_class": [5, None], "noise": [0.1], "label_shares": [0.05]}
+    namespace: dict[str, Any] = {}
+    given = Parameters(namespace, own.WithoutRetraining)
+    namespace |= {**right, "seeds": 1, "k": 7}
+    assert given.config().student.k == 7
+    (name,) = wrong
+    namespace |= wrong
+    with pytest.raises(ConfigError, match=rf"^{name}[=\[].* must be "):
         given.config()

@@ -372,3 +372,24 @@ def test_a_mask_is_refused_instead_of_read_as_indices() -> None:
     kept = images.subset(mask.nonzero()[:, 0])
     assert len(kept) == mask.sum() and (kept.labels == images.labels[0]).all()
     assert len(images.subset([])) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        ({"images": np.zeros((2, 1, 4, 4), np.uint8)}, "images must be a tensor, not ndarray"),
+        ({"images": torch.zeros(2, 0, 4, 4, dtype=torch.uint8)}, "images must be uint8 .N, C, S"),
+        ({"labels": [0, 1]}, "labels must be a tensor, not list"),
+        ({"classes": "ab"}, "classes='ab' must be names"),
+        ({"classes": (1, 2)}, "classes=.1, 2. must be names"),
+        ({"name": None}, "name=None must be a text"),
+        ({"modality": "images"}, "modality='images' must be one of image, audio"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_set_names_what_it_cannot_be_made_of(wrong: dict, told: str) -> None:
+    right = {"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "labels": torch.tensor([0, 1])}
+    right |= {"classes": ["a", "b"], "name": "own"}
+    assert ImageSet(**right).classes == ("a", "b")
+    with pytest.raises(DataError, match=f"^{told}"):
+        ImageSet(**right | wrong)

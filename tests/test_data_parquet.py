@@ -329,3 +329,16 @@ def test_files_that_name_different_classes_do_not_mix(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.parquet", GOOD, {"dataset": {"classes": [name, "z"]}})
     with pytest.raises(DataError, match=r"a\.parquet and .*b\.parquet name different classes"):
         load(f"parquet:{tmp_path}/*.parquet")
+
+
+def test_a_column_split_of_lists_is_no_part(tmp_path: Path) -> None:
+    columns = {"text": ["a", "b"] * 8, "label": [0, 1] * 8, "split": [[0]] * 16}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"split='\[0\]' in .*t\.parquet must be one of train"):
+        load(f"text:{tmp_path}/t.parquet")
+
+
+def test_a_column_that_is_not_utf8_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"\xf2hC,label\na,0\nb,1\n")
+    with pytest.raises(DataError, match=r"t\.csv cannot be read as csv: 'utf-8' codec"):
+        load(f"text:{tmp_path}/t.csv")

@@ -152,3 +152,11 @@ def test_a_predictor_of_two_heads_lists_each_neighbour_once(two_heads: Run) -> N
     assert not found.duplicated(["image", "node"]).any() and (found["weight"] > 0).all()
     assert found.groupby("image")["weight"].sum().tolist() == pytest.approx([1] * 5)
     assert (found.groupby("image")["rank"].max() == found.groupby("image").size()).all()
+
+
+def test_heads_share_a_width_and_all_have_keys_of_it() -> None:
+    heads = Heads(AdaptiveNeighbours(2), 3)
+    with pytest.raises(ValueError, match="^heads=3 must divide the width of queries, 4"):
+        heads(points(6, 0, d=4))
+    with pytest.raises(ValueError, match=r"^keys must be of shape \(M, 6\)"):
+        heads(points(6, 0), points(6, 0, d=3))

@@ -412,3 +412,29 @@ def test_gumbel_draws_with_the_chances_of_the_softmax():
 def test_a_temperature_is_positive(name):
     with pytest.raises(ValueError, match="temperature=0 must be positive"):
         LEARNERS[name](3, 0)
+
+
+def test_cosine_refuses_what_its_length_cannot_be_told_of():
+    huge = 1e30 * torch.ones(6, 2)
+    with pytest.raises(ValueError, match="keys: 6 of 6 rows hold NaN, infinity or "):
+        CosineNeighbours(2)(features(3, 2, dtype=torch.float32), huge)
+    whole = torch.arange(12).view(6, 2)  # as floats, like every learner
+    assert CosineNeighbours(2)(whole).weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", [*SCORED, "adaptive", "cosine", "random"])
+def test_every_learner_names_the_argument_that_does_not_fit(name):
+    with pytest.raises(ValueError, match="^k=-1 must be at least 1"):
+        LEARNERS[name](-1)
+    with pytest.raises(ValueError, match=r"^queries must be of shape \(N, d\), d >= 1"):
+        LEARNERS[name](2)(torch.ones(6, 0))
+    with pytest.raises(ValueError, match="^keys must be real numbers, not torch.complex64"):
+        LEARNERS[name](2)(torch.ones(6, 2), torch.ones(6, 2) * 1j)
+
+
+@pytest.mark.parametrize("name", [*SCORED, *BY_DISTANCE])
+def test_the_gradient_is_finite_however_near_the_nodes_are(name):
+    keys = (1e-18 * features(8, 6, dtype=torch.float32)).requires_grad_()
+    graph = LEARNERS[name](6)(keys)
+    (graph.weights * torch.arange(6)).sum().backward()
+    assert keys.grad is None or keys.grad.isfinite().all()

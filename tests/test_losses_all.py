@@ -250,3 +250,11 @@ def test_a_student_learns_by_each(name: str, tmp_path_factory: pytest.TempPathFa
     config = small_config(runs, run=name, loss=name, graph_epochs=1, **few)
     metrics = distil(config).metrics()
     assert metrics["student"]["accuracy"]["no_graph"] > 0.2  # guessing: 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_has_room_for_large_logits_and_a_low_temperature(name: str) -> None:
+    student = (3000 * STUDENT).half().requires_grad_()
+    loss = LOSSES[name](student, (1000 * TEACHER).half(), LABELS, temperature=0.1, weight=0.5)
+    loss.backward()
+    assert loss.isfinite() and student.grad is not None and student.grad.isfinite().all()

@@ -214,8 +214,8 @@ def test_what_another_process_has_made_before_the_lock_was_ours_counts(
         ('{"parameters": {', "is damaged"),
         ("[]", "is damaged .it holds no object.; start the run under another name"),
         ("{}", "of an older version: parameters is missing; start the run under another name"),
-        ('{"parameters": {}, "own": {}, "data": {"classes": []}}', ": train images of data is mis"),
-        ('{"parameters": {}, "own": {}, "data": 3}', ": data is missing"),
+        ('{"parameters": {}, "own": {}, "data": {"classes": []}}', ": data.train images is mis"),
+        ('{"parameters": {}, "own": {}, "data": 3}', ": data is no object"),
     ],
 )
 def test_a_damaged_or_older_manifest_is_one_error(

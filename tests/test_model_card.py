@@ -28,6 +28,7 @@ def changed(run: Run, folder: Path, facts: dict[str, Any], **metrics: Any) -> Ru
     for group, values in facts.items():
         content[group] |= values
     (folder / manifest.FILE).write_text(json.dumps(content))
+    metrics |= {"files": {}, "made_from": {}}  # they are not bound to what they were measured with
     (folder / "metrics.json").write_text(json.dumps(run.metrics() | metrics))
     return Run.open(folder)
 

@@ -26,8 +26,8 @@ from typing import Any
 
 import pandas
 import torch
-from kill_nine_child import config as small_config
-from kill_nine_child import write_photos
+from small_run import config as small_config
+from small_run import write_photos
 
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil

@@ -31,6 +31,7 @@ import kill_nine_child
 import pandas
 import psutil
 import torch
+from small_run import write_photos
 
 from cnn2gnn.base.files import load_tensors
 
@@ -227,7 +228,7 @@ def measure(
     kills: int, seed: int, jobs: int, images: int, folder: Path, steps: Sequence[str]
 ) -> list[Outcome]:
     """Run undisturbed, then `kills` trials; print a line for each."""
-    kill_nine_child.write_photos(folder / "photos", images)
+    write_photos(folder / "photos", images)
     unbroken = Place(folder / "unbroken", folder / "photos")
     spent = {step: unbroken.finished(step) for step in steps}
     for step, (seconds, writes) in spent.items():

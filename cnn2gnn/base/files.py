@@ -138,15 +138,18 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any 
         safetensors.torch.save_file(whole, temporary, {_CHECKED: entry})
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:
+def load_tensors(path: str | Path, checksum: str | None = None) -> tuple[dict[str, Tensor], Any]:
     """Return tensors, memory-mapped, and metadata written by `save_tensors`.
 
     The whole file is read once for its checksum, a second for 2 to 3 GB; files of older versions
     have none.
 
+    Args:
+        checksum: the one it must have, as `kept_checksum` told it; None: whichever it says it has.
+
     Raises:
         FileNotFoundError: there is no such file.
-        BrokenFileError: the file is truncated, damaged or not a safetensors file.
+        BrokenFileError: the file is truncated, damaged, not a safetensors file, or another one.
     """
     path = Path(path)
     if not path.is_file():
@@ -154,6 +157,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     try:
         with safe_open(path, framework="pt") as file:
             kept = file.metadata() or {}
+        if checksum not in (None, _told(kept)):
+            raise ValueError("it is another one than it was")
         tensors = safetensors.torch.load_file(path)
         if kept.keys() <= {"json"}:  # of an older version
             return tensors, json.loads(kept.get("json", "null"))
@@ -165,6 +170,23 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         raise BrokenFileError(_damaged(path, error)) from error
 
 
+def kept_checksum(path: str | Path) -> str | None:
+    """Return the checksum that a file says it has, by its head alone; None of older versions.
+
+    Raises:
+        BrokenFileError: it is damaged or not a safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _told(file.metadata() or {})
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BrokenFileError(_damaged(Path(path), error)) from error
+
+
+def _told(kept: Mapping[str, str]) -> str | None:
+    return json.loads(kept[_CHECKED])["checksum"] if _CHECKED in kept else None
+
+
 def _damaged(path: Path, why: object, advice: str = "delete it and start the run again") -> str:
     return f"{path} is damaged ({why}); {advice}"
 
@@ -173,7 +195,8 @@ def load_state(module: Any, tensors: Mapping[str, Tensor], source: str | Path) -
     """Load weights into `module`, or say in one line which of them do not fit.
 
     Raises:
-        ValueError: names are missing or unknown, or a shape differs.
+        ValueError: names are missing or unknown, a shape or type differs, or weights are not
+            finite.
     """
     own = module.state_dict()
     wrong = [f"{name} is missing" for name in own if name not in tensors]
@@ -183,10 +206,20 @@ def load_state(module: Any, tensors: Mapping[str, Tensor], source: str | Path) -
         for name in own
         if name in tensors and own[name].shape != tensors[name].shape
     ]
+    wrong += [
+        f"{name} is {tensors[name].dtype} where {own[name].dtype} is needed"
+        for name in own
+        if name in tensors and tensors[name].is_floating_point() != own[name].is_floating_point()
+    ]
+    wrong += [f"{name} is not finite" for name, tensor in tensors.items() if not _finite(tensor)]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ValueError(f"{source} does not fit this model: {wrong[0]}{more}")
     module.load_state_dict(tensors)
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 def module_hash(module: Any) -> str:

@@ -35,6 +35,8 @@ def run_name(name: str, parameter: str = "run") -> str:
     Raises:
         ConfigError: it holds other signs, is too long, or means something else already.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"{parameter}={name!r} must be of type str")
     name = unicodedata.normalize("NFC", name)
     plain = (
         all(sign in SIGNS or unicodedata.category(sign)[0] in "LMN" for sign in name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import sys
 import types
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field
 from typing import Any, Union, get_args, get_origin
 
@@ -16,25 +18,43 @@ class ConfigError(ValueError):
 def checked(item: Field[Any], type_: Any, value: Any) -> Any:
     """Return `value` in the type of the configuration's field.
 
+    Where the field says what `each` of a list must be, its limits are those of each.
+
     Raises:
         ConfigError: it has another type, or is not among what the field allows.
     """
-    meta, base, value = item.metadata, base_type(type_), plain(value)
+    each = item.metadata.get("each")
+    if each is None or value is None:
+        return _checked(item.name, item.metadata, type_, value)
+    if not isinstance(value, list) or not value:
+        raise ConfigError(f"{item.name}={value!r} must be a list of one value or more")
+    return [_checked(f"{item.name}[{at}]", item.metadata, each, v) for at, v in enumerate(value)]
+
+
+def _checked(name: str, meta: Mapping[str, Any], type_: Any, value: Any) -> Any:
+    base, value = base_type(type_), plain(value)
     if value is None and type_ is not base:
         return None
     if base is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not base or value != value:
-        raise ConfigError(f"{item.name}={value!r} must be of type {base.__name__}")
+        raise ConfigError(f"{name}={value!r} must be of type {base.__name__}")
     if value in (math.inf, -math.inf):
-        raise ConfigError(f"{item.name}={value!r} must be finite")
+        raise ConfigError(f"{name}={value!r} must be finite")
     if meta["choices"] is not None and value not in meta["choices"]:
-        raise ConfigError(f"{item.name}={value!r} must be one of {', '.join(meta['choices'])}")
+        raise ConfigError(f"{name}={value!r} must be one of {', '.join(meta['choices'])}")
     low, high = meta["minimum"], meta["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"{item.name}={value!r} must be {limits}")
+        raise ConfigError(f"{name}={value!r} must be {limits}")
     return value
+
+
+def unknown(name: str, known: Collection[str]) -> ConfigError:
+    """Return the error that there is no such parameter; it names the nearest ones."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ConfigError(f"unknown parameter {name!r}: {hint}allowed are {', '.join(sorted(known))}")
 
 
 def plain(value: Any) -> Any:

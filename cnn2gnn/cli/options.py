@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
 from cnn2gnn.base.modules import add_import_option
+from cnn2gnn.base.signs import visible
 from cnn2gnn.base.values import base_type, described
 from cnn2gnn.cli import examples
 from cnn2gnn.config import Config, DataConfig, RuntimeConfig
@@ -18,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
-        self.exit(2, f"cnn2gnn: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"cnn2gnn: {visible(message)} (see {self.prog} --help)\n")
 
 
 def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> Parser:

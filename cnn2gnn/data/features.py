@@ -24,6 +24,7 @@ from torch import Tensor
 from cnn2gnn.data.listing import absolute
 from cnn2gnn.data.modality import Modality
 from cnn2gnn.data.names import shown
+from cnn2gnn.data.numbers import as_float32
 from cnn2gnn.data.pixels import FORMATS, DataError, Item
 from cnn2gnn.data.source import PART_NAMES, Request, Samples, Source
 from cnn2gnn.data.tables import as_bytes, table_source
@@ -55,8 +56,8 @@ def decode(items: Sequence[Item], size: int | None, title: str) -> Tensor:
     rows: list[np.ndarray] = []
     for item in items:
         try:
-            row = np.asarray(item.content, dtype=np.float32)  # (d,)
-        except (TypeError, ValueError) as error:
+            row = as_float32(item.content)  # (d,)
+        except ValueError as error:
             raise DataError(f"{item.origin} holds no numbers: {error}") from None
         if row.ndim != 1 or not len(row) or (rows and row.shape != rows[0].shape):
             raise DataError(f"{item.origin} has the shape {row.shape}, another than the first row")
@@ -80,8 +81,8 @@ def coerce(features: Any, channels: int, size: int, codec: str) -> Tensor:
         DataError: they are no numbers, have another number of dimensions, or hold NaN or infinity.
     """
     try:
-        rows = torch.as_tensor(features, dtype=torch.float32)
-    except (TypeError, ValueError) as error:
+        rows = torch.from_numpy(as_float32(features))
+    except ValueError as error:
         raise DataError(f"features must be numbers (N, {channels}): {error}") from None
     shape = tuple(rows.shape)
     rows = rows.flatten(1) if rows.ndim > 1 else rows[None]  # (N, d)

@@ -44,7 +44,7 @@ class ImageSet:
         logits: float32 `(N, len(classes))`, what a teacher elsewhere said of them, if it did.
 
     Raises:
-        DataError: a shape, type or label that is not as above.
+        DataError: a shape, type, name or label that is not as above.
     """
 
     images: Tensor
@@ -58,6 +58,8 @@ class ImageSet:
     logits: Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._check_kinds()
+        object.__setattr__(self, "classes", tuple(self.classes))
         MODALITIES[self.modality].check(self.images)
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
@@ -70,6 +72,20 @@ class ImageSet:
                 f"label {int(self.labels[wrong][0])} of image {int(wrong.nonzero()[0, 0])} in "
                 f"{self.name}: allowed are 0 to {len(self.classes) - 1}"
             )
+
+    def _check_kinds(self) -> None:
+        """Raise a `DataError` for what is another kind of thing than it must be."""
+        for what in ("images", "labels"):
+            given = getattr(self, what)
+            if not isinstance(given, Tensor | Rows):
+                raise DataError(f"{what} must be a tensor, not {type(given).__name__}")
+        classes = self.classes
+        if not isinstance(classes, tuple | list) or not all(isinstance(c, str) for c in classes):
+            raise DataError(f"classes={classes!r} must be names, like ('cat', 'dog')")
+        if not isinstance(self.name, str):
+            raise DataError(f"name={self.name!r} must be a text")
+        if self.modality not in MODALITIES:
+            raise DataError(f"modality={self.modality!r} must be one of {', '.join(MODALITIES)}")
 
     def __len__(self) -> int:
         return len(self.labels)

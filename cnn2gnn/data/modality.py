@@ -92,7 +92,8 @@ class Modality:
 
 def _check(images: Tensor) -> None:
     shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3]:
+    fits = len(shape) == 4 and shape[2] == shape[3] and 0 not in shape[1:]
+    if images.dtype != torch.uint8 or not fits:
         raise DataError(f"images must be uint8 (N, C, S, S), not {images.dtype} {shape}")
 
 

@@ -31,11 +31,10 @@ def parts_of(root: Path, file: Path, table: pyarrow.Table) -> tuple[list[str], s
     """
     if "split" in table.column_names:
         values = table["split"].to_pylist()
-        unknown = {value for value in values if str(value).lower() not in PART_NAMES}
+        unknown = {str(value) for value in values if str(value).lower() not in PART_NAMES}
         if unknown:
             raise DataError(
-                f"split={sorted(map(str, unknown))[0]!r} in {shown(file)} must be one of "
-                f"{', '.join(PART_NAMES)}"
+                f"split={min(unknown)!r} in {shown(file)} must be one of {', '.join(PART_NAMES)}"
             )
         return [PART_NAMES[value.lower()] for value in values], COLUMN
     # The file's own name first, then its folders from the nearest on.

@@ -18,7 +18,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from cnn2gnn.base.disk import cache_folder, is_large
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
 from cnn2gnn.data.imageset import checksum
 from cnn2gnn.data.names import class_names, shown
+from cnn2gnn.data.numbers import as_float32
 from cnn2gnn.data.originals import Originals
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Samples, Source
@@ -132,8 +132,8 @@ def _logits(samples: Samples, classes: int, source: str) -> Tensor | None:
     if samples.logits is None:
         return None
     try:
-        logits = torch.as_tensor(np.asarray(samples.logits, dtype=np.float32))
-    except ValueError:  # rows of several lengths
+        logits = torch.from_numpy(as_float32(samples.logits))
+    except ValueError:
         logits = torch.empty(0)
     if logits.shape != (len(samples.items), classes) or not logits.isfinite().all():
         raise DataError(

@@ -90,7 +90,7 @@ def _modality(file: Path) -> str:
     try:
         with file.open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as content:
             return modality_of(content.schema_arrow)
-    except (pyarrow.ArrowException, OSError):
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError):
         return "image"
 
 
@@ -171,7 +171,7 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
                 wanted |= set(BESIDE if MODALITIES[modality].holds == "numbers" else ())
                 columns |= wanted & set(schema.names)
                 return content.read(columns=sorted(columns))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns too
         raise DataError(f"{shown(file)} cannot be read as {kind}: {error}") from error
 
 

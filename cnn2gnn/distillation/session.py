@@ -28,7 +28,9 @@ from cnn2gnn.registry import DATASETS
 from cnn2gnn.runs import Run, load_splits
 from cnn2gnn.runs.environment import measured
 from cnn2gnn.runs.loggers import run_finished
+from cnn2gnn.runs.manifest import measured_with
 from cnn2gnn.runs.own import Own
+from cnn2gnn.runs.results import belonging
 from cnn2gnn.runs.teachers import teacher_folder
 
 if TYPE_CHECKING:
@@ -172,6 +174,7 @@ class Session:
         tensors = node_tensors(nodes, test.labels, teacher_logits)
         tensors |= {f"{name}_logits": said.logits.cpu() for name, (_, said) in compared.items()}
         save_tensors(run.folder / "nodes.safetensors", tensors)
+        metrics |= {"files": belonging(run.folder), "made_from": measured_with(run.manifest)}
         write_json(run.folder / "metrics.json", metrics)
         run.stage_done("evaluation")
         run_finished(run.folder, run.config.runtime.logger)

@@ -89,7 +89,9 @@ def saved_umap(nodes: RunNodes) -> Tensor | None:
     except BrokenFileError as error:
         log.warning("the map is drawn again: %s", error)
         return None
-    return tensors["umap"] if metadata == _key(nodes) else None
+    found = tensors.get("umap")
+    ours = found is not None and found.shape == (nodes.rows, 2) and bool(found.isfinite().all())
+    return found if ours and metadata == _key(nodes) else None
 
 
 def saved_files(nodes: RunNodes) -> list[str]:

@@ -10,12 +10,13 @@ a whole matrix P takes the vector's place, as for every learner, and k is chosen
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.learners import GraphLearner, Search
-from cnn2gnn.graph.search import plain
+from cnn2gnn.graph.search import checked_norms, count_candidates, plain
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -35,16 +36,30 @@ class CosineNeighbours(GraphLearner):
         search: Search | None = None,
     ) -> Tensor | None:
         """As `GraphLearner.candidates`."""
-        return super().candidates(F.normalize(queries), F.normalize(keys), exclude, search)
+        places = _directions("queries", queries), _directions("keys", keys)
+        return super().candidates(*places, exclude, search)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
         """As `GraphLearner.forward`; a node without any similar one looks at all k alike."""
-        places = None if keys is None else F.normalize(plain(keys))
+        count_candidates(queries, keys, exclude)
+        places = None if keys is None else _directions("keys", keys)
         # ‖û_i − û_j‖² = 2 − 2 cos: on the sphere, the nearest are the most similar
-        neighbours, distances = chosen_distances(F.normalize(queries), places, self.k, exclude)
+        u = _directions("queries", queries)
+        neighbours, distances = chosen_distances(u, places, self.k, exclude)
         similar = (1 - distances / 2).clamp(min=0)  # (cos)₊, (N, k)
         total = similar.sum(1, keepdim=True)  # (N, 1)
         weights = (similar / total.where(total > 0, 1)).where(total > 0, 1 / self.k)
         return SparseGraph(neighbours, weights, distances, None if keys is None else len(keys))
+
+
+def _directions(name: str, nodes: Tensor) -> Tensor:
+    """û of nodes `(N, d)`, on the unit sphere.
+
+    Raises:
+        ValueError: values that are not finite, or too large to square: they would become zeros.
+    """
+    nodes = plain(nodes).to(torch.promote_types(nodes.dtype, torch.float32))
+    checked_norms(name, nodes.detach())
+    return F.normalize(nodes)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.learners import GraphLearner, Search
-from cnn2gnn.graph.search import plain
+from cnn2gnn.graph.search import count_candidates, plain
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -70,7 +70,16 @@ class Heads(GraphLearner):
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
-        """As `GraphLearner.forward`. Where heads agree on a neighbour, it has one edge."""
+        """As `GraphLearner.forward`. Where heads agree on a neighbour, it has one edge.
+
+        Raises:
+            ValueError: likewise, or the heads cannot share the width equally.
+        """
+        count_candidates(queries, keys, exclude)
+        if queries.shape[1] % self.heads:
+            raise ValueError(
+                f"heads={self.heads} must divide the width of queries, {queries.shape[1]}"
+            )
         theirs = [None] * self.heads if keys is None else self._parts(keys)
         parts = zip(self._learners, queries.chunk(self.heads, 1), theirs, strict=True)
         graphs = [learner(q, u, exclude) for learner, q, u in parts]

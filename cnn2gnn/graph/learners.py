@@ -236,7 +236,9 @@ def adaptive_weights(distances: Tensor) -> Tensor:
     margins = boundary - nearest_k  # (N, k) >= 0
     # Σ_l (d_(k+1) − d_(l)) = k·d_(k+1) − Σ_l d_(l), which would cancel
     total = margins.sum(1, keepdim=True)  # (N, 1)
-    tied = total <= k * torch.finfo(distances.dtype).eps * boundary  # (N, 1)
+    limits = torch.finfo(distances.dtype)
+    # the gradient divides by the total, which must not vanish
+    tied = total <= (k * limits.eps * boundary).clamp(min=limits.tiny**0.5)  # (N, 1)
     # s_ij = (d_i,(k+1) − d_ij)₊ / (k·d_i,(k+1) − Σ_{l≤k} d_i,(l))
     weights = margins / total.masked_fill(tied, 1)  # (N, k)
     return weights.masked_fill(tied, 1 / k)

@@ -25,14 +25,20 @@ class ScoredNeighbours(GraphLearner):
 
     Args:
         k: candidates of a node; where weights can be 0, fewer are its neighbours.
-        temperature: τ at the start, positive; it is learned.
+        temperature: τ at the start, positive; it is learned. None: the kind's `usual` one.
     """
 
-    def __init__(self, k: int, temperature: float = 1.0) -> None:
+    def __init__(self, k: int, temperature: float | None = None) -> None:
         super().__init__(k)
+        temperature = self.usual if temperature is None else temperature
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    @property
+    def usual(self) -> float:
+        """τ at the start, where none is asked for."""
+        return 1.0
 
     @property
     def reach(self) -> int:
@@ -51,7 +57,10 @@ class ScoredNeighbours(GraphLearner):
     def scores(self, distances: Tensor) -> Tensor:
         """z_ij of distances `(N, n)`, `(N, n)`; 0 where all of a node's distances tie."""
         spread = distances.std(1, keepdim=True, correction=0)  # σ_i, (N, 1)
-        tied = spread <= torch.finfo(distances.dtype).eps * distances.amax(1, keepdim=True)
+        limits = torch.finfo(distances.dtype)
+        # the gradient of σ_i divides by its square, which must not vanish
+        least = (limits.eps * distances.amax(1, keepdim=True)).clamp(min=limits.tiny**0.5)
+        tied = spread <= least  # (N, 1)
         # z_ij = −(d_ij − d̄_i) / (τ·σ_i)
         scores = (distances.mean(1, keepdim=True) - distances) / spread.masked_fill(tied, 1)
         return scores.masked_fill(tied, 0) / self.log_temperature.to(distances.dtype).exp()
@@ -80,9 +89,10 @@ class SparsemaxNeighbours(ScoredNeighbours):
     exactly k weights are positive; here it is one for all rows, and k is the most there can be.
     """
 
-    def __init__(self, k: int, temperature: float | None = None) -> None:
-        # weights fall linearly over a range of τ·σ: at k/2, about half of the candidates are in it
-        super().__init__(k, max(1.0, k / 2) if temperature is None else temperature)
+    @property
+    def usual(self) -> float:
+        """Weights fall linearly over a range of τ·σ: at k/2, half the candidates are in it."""
+        return max(1.0, self.k / 2)
 
     def weigh(self, scores: Tensor) -> Tensor:
         """As `ScoredNeighbours.weigh`."""
@@ -99,9 +109,10 @@ class SparsemaxNeighbours(ScoredNeighbours):
 class EntmaxNeighbours(ScoredNeighbours):
     """1.5-entmax (Peters, Niculae, Martins, ACL 2019): between softmax and sparsemax."""
 
-    def __init__(self, k: int, temperature: float | None = None) -> None:
-        # half of the candidates again, as k standard normal scores have it
-        super().__init__(k, max(1.0, k**0.5 / 2) if temperature is None else temperature)
+    @property
+    def usual(self) -> float:
+        """Half of the candidates again, as k standard normal scores have it."""
+        return max(1.0, self.k**0.5 / 2)
 
     def weigh(self, scores: Tensor) -> Tensor:
         """As `ScoredNeighbours.weigh`."""

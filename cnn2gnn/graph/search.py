@@ -102,7 +102,7 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
     dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
         prepared = _prepared(keys, dtype)
-        _checked_norms("queries", queries.to(dtype))
+        checked_norms("queries", queries.to(dtype))
         queries = prepared.points if within else prepared.moved(queries.to(dtype))
         if torch.compiler.is_exporting() and exclude is None:  # of any number of queries, in one go
             return _smallest(_scores(queries, prepared.points, prepared.norms), k)
@@ -158,10 +158,15 @@ def count_candidates(queries: Tensor, keys: Tensor | None, exclude: Tensor | Non
         queries, keys, exclude: as in `nearest`.
 
     Raises:
-        ValueError: shapes do not fit, or `exclude` is no index into the keys.
+        ValueError: shapes or types do not fit, or `exclude` is no index into the keys.
     """
-    if queries.ndim != 2 or queries.shape[0] == 0:
-        raise ValueError(f"queries must be of shape (N, d), N >= 1, not {tuple(queries.shape)}")
+    if queries.ndim != 2 or 0 in queries.shape:
+        raise ValueError(
+            f"queries must be of shape (N, d), d >= 1, N >= 1, not {tuple(queries.shape)}"
+        )
+    for name, nodes in (("queries", queries), ("keys", keys)):
+        if nodes is not None and nodes.is_complex():
+            raise ValueError(f"{name} must be real numbers, not {nodes.dtype}")
     if keys is None:
         if exclude is not None:
             raise ValueError("exclude needs keys: without keys every node excludes itself")
@@ -197,7 +202,7 @@ def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
     the copies are saved. Called without gradient and autocast.
     """
     points = plain(keys).to(dtype)
-    norms = _checked_norms("keys", points)
+    norms = checked_norms("keys", points)
     centre = points.mean(0)  # (d,)
     # a program cannot decide by what the numbers are: it always moves them
     if not torch.compiler.is_exporting() and centre @ centre <= 0.9 * norms.mean():
@@ -206,7 +211,7 @@ def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
     return _Prepared(points, torch.linalg.vecdot(points, points), centre)
 
 
-def _checked_norms(name: str, values: Tensor) -> Tensor:
+def checked_norms(name: str, values: Tensor) -> Tensor:
     """Squared norms of the rows `(N, d)`; their finiteness tells that of the values at no cost."""
     norms = torch.linalg.vecdot(values, values)  # (N,)
     if torch.compiler.is_exporting():  # a program has no way to complain

@@ -164,9 +164,23 @@ class Bank:
             BrokenFileError: they are not those of a bank.
         """
         try:
-            return cls(**unpack(tensors), packed=is_compressed(tensors))
-        except (KeyError, TypeError, RuntimeError) as error:
+            bank = cls(**unpack(tensors), packed=is_compressed(tensors))
+            bank._check()
+        except (KeyError, TypeError, RuntimeError, IndexError, ValueError) as error:
             raise BrokenFileError(f"{source} is not a bank: {error}") from error
+        return bank
+
+    def _check(self) -> None:
+        """Raise a ValueError for tensors that are not those of one bank."""
+        axes = {"labels": 1, "looked_at": 1}  # (M,); the others are (M, …)
+        for name, tensor in self._held():
+            shape, needed = tuple(tensor.shape), axes.get(name, 2)
+            if len(shape) != needed or shape[0] != len(self.keys):
+                raise ValueError(f"{name} of shape {shape}, keys of {tuple(self.keys.shape)}")
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(f"{name} hold NaN or infinity")
+        if (self.labels < -1).any():
+            raise ValueError(f"labels hold {int(self.labels.min())}")
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -13,14 +13,26 @@ from torch import Tensor, nn
 
 from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import load_state, load_tensors, save_tensors
-from cnn2gnn.config import StudentConfig
+from cnn2gnn.base.shapes import Shape, misfit
+from cnn2gnn.config import StudentConfig, check_group
 from cnn2gnn.graph import GraphLearner, Heads
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.layers import Normalise, as_floats
 from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.stems import feature_width
-from cnn2gnn.registry import LAYERS, LEARNERS, STEMS
+from cnn2gnn.registry import LAYERS, LEARNERS, MODALITIES, STEMS
+
+# What `Student.architecture` is: see `base.shapes`. Older versions knew images only.
+_ARCHITECTURE: Shape = {
+    "config": {},
+    **dict.fromkeys(("channels", "size", "classes"), int),
+    "modality?": str,
+    "codec?": str,
+    "mean": [int | float],
+    "std": [int | float],
+    "own": {"*": str},
+}
 
 
 class Student(nn.Module):
@@ -34,7 +46,7 @@ class Student(nn.Module):
         modality, codec: what the samples are, and what decoding them needs: see `ImageSet`.
 
     Raises:
-        ValueError: your stem does not give one vector an image.
+        ValueError: your stem does not give one vector an image; a modality that is not known.
     """
 
     def __init__(
@@ -52,6 +64,8 @@ class Student(nn.Module):
         codec: str = "",
     ) -> None:
         super().__init__()
+        if modality not in MODALITIES:
+            raise ValueError(f"modality={modality!r} must be one of {', '.join(MODALITIES)}")
         self.config, self.own = config, _kinds(stem, learner)
         self.modality, self.codec = modality, codec
         self.shape = {"channels": channels, "size": size, "classes": classes}
@@ -173,12 +187,16 @@ class Student(nn.Module):
             ValueError: what is given is damaged, is no student's or does not fit together.
         """
         try:
+            if wrong := misfit(architecture, _ARCHITECTURE):
+                raise ValueError(wrong)
             shape = dict(architecture)
             made_with, given = shape.pop("own"), _kinds(stem, learner)
             config = StudentConfig(**shape.pop("config"))
+            check_group(config)
             student = cls(config, **shape, stem=copy.deepcopy(stem), learner=learner)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{source} holds no student: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            why = str(error).partition("\n")[0]  # torch says more
+            raise ValueError(f"{source} holds no student: {why}") from error
         if given != made_with:
             raise ValueError(
                 f"{source} was made with parts of your own {made_with or 'of no kind'}, "

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
+from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.data import ImageSet, channel_statistics
 from cnn2gnn.models.layers import Floats, Normalise
 from cnn2gnn.models.networks import build_network
+
+# What a file tells beside the weights: see `base.shapes`.
+_FACTS: Shape = {"name": str, "shape": dict.fromkeys(("channels", "size", "classes"), int)}
 
 
 class Teacher(nn.Module):
@@ -76,10 +80,13 @@ class Teacher(nn.Module):
         """
         tensors, facts = load_tensors(path)
         try:
+            if wrong := misfit(facts, _FACTS):
+                raise ValueError(wrong)
             nothing = [0.0] * facts["shape"]["channels"]  # statistics come with the weights
             teacher = cls.build(facts["name"], **facts["shape"], mean=nothing, std=nothing)
-        except (KeyError, TypeError) as error:
-            raise BrokenFileError(f"{path} holds no teacher: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            why = str(error).partition("\n")[0]  # torch says more
+            raise BrokenFileError(f"{path} holds no teacher: {why}") from error
         load_state(teacher, tensors, path)
         return teacher.eval()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from cnn2gnn.base.values import base_type, described
+from cnn2gnn.base.values import base_type, described, unknown
 from cnn2gnn.config import Config
 
 _WIDTH = 100  # letters of a line
@@ -54,15 +54,17 @@ class Parameters:
 
     Args:
         namespace: the notebook's `globals()`.
-        also: names of parameters that are the notebook's own, not a run's.
+        also: the dataclass of the parameters that are the notebook's own, not a run's: see `own`.
     """
 
-    def __init__(self, namespace: dict[str, Any], also: Sequence[str] = ()) -> None:
+    def __init__(self, namespace: dict[str, Any], also: type | None = None) -> None:
         if Path("02_distill.ipynb").exists() and Path("../pyproject.toml").exists():
             os.chdir("..")  # JupyterLab starts in notebooks/; paths are meant from the root
         self._namespace = namespace
-        self._known = {*Config().parameters()} - {*also}
-        self._before = {*namespace, *also}
+        self._also = also
+        self._own = {item.name for item in fields(also)} if also is not None else set()
+        self._known = {*Config().parameters()} - self._own
+        self._before = {*namespace, *self._own}
         self._checked = False
 
     def config(self) -> Config:
@@ -77,6 +79,11 @@ class Parameters:
             if name in self._known
             or not (self._checked or name in self._before or name[0] == "_" or value is self)
         }
+        for name in new:
+            if name not in self._known:
+                raise unknown(name, self._known | self._own)
         config = Config.from_parameters(new)
+        if self._also is not None:
+            self._also(**{n: value for n, value in self._namespace.items() if n in self._own})
         self._checked = True
         return config

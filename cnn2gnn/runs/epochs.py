@@ -8,6 +8,7 @@ from typing import Any
 
 from cnn2gnn.base import checksums
 from cnn2gnn.base.files import BrokenFileError, replacing
+from cnn2gnn.base.shapes import misfit
 
 FILE = "metrics.jsonl"
 GRAPH = "-graph"  # what a student's second stage is called by: `student-graph`
@@ -47,6 +48,8 @@ class EpochLog:
             told = rows[0].pop(checksums.NAME, None)
             if told is not None and told != checksums.of_json(rows):
                 raise ValueError("it does not have the checksum it was written with")
+            if wrong := misfit(rows, [{"stage": str, "epoch": int, "*": str | int | float | None}]):
+                raise ValueError(wrong)
         except (ValueError, IndexError, AttributeError, TypeError) as error:
             raise BrokenFileError(
                 f"{path} is damaged ({error}); delete it: its epochs are forgotten, what they have "

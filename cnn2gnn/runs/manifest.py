@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn2gnn.base.files import BrokenFileError, read_json, write_json
+from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.runs.environment import environment
@@ -24,15 +25,28 @@ FREE = (
     *("run", "runs_dir", "device", "devices", "num_nodes", "precision", "data_dir", "download"),
     *("logger", "deterministic"),
 )
-# What no manifest is without: its groups, and what is compared of each.
-NEEDED: dict[str, tuple[str, ...]] = {
-    "parameters": (),
-    "own": (),
-    "data": ("classes", "train images", "validation images", "test images"),
-    "hardware": ("precision", "device", "world_size"),
-    "stages": (),
-    "versions": (),
-    "machine": (),
+_HARDWARE: Shape = {"precision": str, "device": str, "world_size": int}
+_MADE: dict[str, Shape] = {
+    "versions": {"*": str},
+    "git_commit?": str | None,
+    "machine": {"*": str | int | None},
+    "hardware": _HARDWARE,
+}
+# What readers need: see `base.shapes`.
+SHAPE: Shape = {
+    "parameters": {},
+    "own": {"*": str},
+    "data": {
+        "name?": str,
+        "classes": [str],
+        **{f"{part} images": str for part in ("train", "validation", "test")},
+    },
+    "augmentation?": str,
+    "augmentation_version?": int,
+    "stages": {"*": _MADE},
+    **_MADE,
+    "git_commit": str | None,
+    "teacher": str | None,
 }
 log = logging.getLogger(__name__)
 
@@ -65,23 +79,11 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no run in {folder}: {path} is missing")
     content = read_json(path, "start the run under another name")
-    missing = [
-        " of ".join(names)
-        for group, needed in NEEDED.items()
-        for names in ((group,), *((name, group) for name in needed))
-        if not _has(content, *reversed(names))
-    ]
-    if missing or "teacher" not in content:
+    if wrong := misfit(content, SHAPE):
         raise BrokenFileError(
-            f"{path} is damaged or of an older version: {(*missing, 'teacher')[0]} is missing; "
-            "start the run under another name"
+            f"{path} is damaged or of an older version: {wrong}; start the run under another name"
         )
     return content
-
-
-def _has(content: Any, group: str, name: str | None = None) -> bool:
-    found = content.get(group) if isinstance(content, dict) else None
-    return isinstance(found, dict) and (name is None or name in found)
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -158,7 +160,7 @@ def facts(content: Mapping[str, Any]) -> dict[str, str]:
     """
     stages = {name: _telling(by) for name, by in content["stages"].items()}
     made = stages or {"started": _telling(content)}
-    flat = {name: value for name, value in content["parameters"].items() if name not in FREE}
+    flat = _bound_parameters(content)
     flat |= _prefixed("own", content["own"]) | {"precision": content["hardware"]["precision"]}
     flat |= {"augmentation": content.get("augmentation", flat["augmentation"])}  # not merely auto
     flat |= {"augmentation version": content.get("augmentation_version")}
@@ -186,19 +188,23 @@ def _values(by_stage: Mapping[str, Any]) -> str:
 
 
 def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not change while a run goes on.
-
-    A parameter that an older version did not have is taken as its default: that does what was done
-    before there was a choice.
-    """
-    parameters = Config().parameters() | content["parameters"]
-    parameters = {name: value for name, value in parameters.items() if name not in FREE}
+    """What may not change while a run goes on."""
     return {
-        **parameters,
+        **_bound_parameters(content),
         **_prefixed("own", content["own"]),
         "precision": content["hardware"]["precision"],
         "augmentation version": content.get("augmentation_version"),
     }
+
+
+def _bound_parameters(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters but for the free ones.
+
+    One that an older version did not have is taken as its default: that does what was done before
+    there was a choice.
+    """
+    parameters = Config().parameters() | content["parameters"]
+    return {name: value for name, value in parameters.items() if name not in FREE}
 
 
 def _telling(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,6 +217,15 @@ def _telling(content: Mapping[str, Any]) -> dict[str, Any]:
         **machine,
         **hardware,
     }
+
+
+def measured_with(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what results are bound to: parameters, objects, data, teacher.
+
+    As the manifest has them: a later version may know more parameters.
+    """
+    parameters = {n: value for n, value in content["parameters"].items() if n not in FREE}
+    return parameters | {name: content[name] for name in ("own", "data", "teacher")}
 
 
 def _prefixed(prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:

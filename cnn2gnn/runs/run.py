@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from cnn2gnn.base.files import load_tensors, read_json, sweep
+from cnn2gnn.base.files import load_tensors, sweep
 from cnn2gnn.config import Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.runs import manifest
+from cnn2gnn.runs import manifest, results
 from cnn2gnn.runs.epochs import EpochLog
 from cnn2gnn.runs.own import Own
 from cnn2gnn.runs.teachers import teacher_folder
@@ -70,7 +70,10 @@ class Run:
 
     def __init__(self, folder: Path, manifest: dict[str, Any], own: Own | None = None) -> None:
         self.folder, self.manifest, self.own = folder, manifest, own or Own()
-        self.config = Config.from_parameters(manifest["parameters"])
+        try:
+            self.config = Config.from_parameters(manifest["parameters"])
+        except ConfigError as error:
+            raise ConfigError(f"{folder / 'config.json'}: {error}") from error
         self._splits: Splits | None = None
 
     @property
@@ -103,7 +106,8 @@ class Run:
 
         Raises:
             FileNotFoundError: there is no run in this folder.
-            ValueError: its manifest is damaged, or an object is another one than it was made with.
+            ValueError: its manifest is damaged or asks for what is not known here, or an object is
+                another one than it was made with.
         """
         content, own = manifest.read(Path(folder)), own or Own()
         own.check(content["own"], Path(folder).name)
@@ -183,17 +187,18 @@ class Run:
 
         graph = None if stage == "twin" else self._own("graph")
         path = self.stage_folder(stage) / "student.safetensors"
-        return Student.load(path, self._own("stem"), graph)
+        return Student.restore(*self._tensors(path), path, self._own("stem"), graph)
 
     def load_bank(self) -> Bank:
         """Return the bank saved with the student."""
         from cnn2gnn.models.bank import Bank
 
-        return Bank.load(self.folder / "bank.safetensors")
+        path = self.folder / "bank.safetensors"
+        return Bank.restore(self._tensors(path)[0], path)
 
     def load_nodes(self) -> dict[str, Tensor]:
         """Return the test images as nodes (protocol inductive): see `evaluation.nodes`."""
-        return load_tensors(self.folder / "nodes.safetensors")[0]
+        return self._tensors(self.folder / "nodes.safetensors")[0]
 
     @property
     def teacher_path(self) -> Path:
@@ -204,11 +209,8 @@ class Run:
         return self.folder.parent / "teachers" / folder.name / "teacher.safetensors"
 
     def metrics(self) -> dict[str, Any]:
-        """Return the final metrics, `metrics.json`."""
-        path = self.folder / "metrics.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: the run has not finished; start it again")
-        return read_json(path)
+        """Return the final metrics, `metrics.json`. Errors as of `results.read`."""
+        return results.read(self.folder, self.manifest)
 
     def history(self) -> list[dict[str, Any]]:
         """Return one row per stage and epoch, from `metrics.jsonl`."""
@@ -222,7 +224,7 @@ class Run:
         """Return the graph over fixed validation images after each pass of stage two, from 0."""
         folder = self.stage_folder(baseline or "student") / "snapshots"
         paths = sorted(folder.glob("epoch-*.safetensors"))
-        return [(int(path.stem.split("-")[1]), load_tensors(path)[0]) for path in paths]
+        return [(int(path.stem.split("-")[1]), self._tensors(path)[0]) for path in paths]
 
     def _go_on(self) -> dict[str, Any] | None:
         """Compare with what the run has been so far, take over what is done, and return it all.
@@ -235,6 +237,10 @@ class Run:
         manifest.compare(before, self.manifest, self.folder)
         self.manifest |= {name: before[name] for name in ("teacher", "stages")}
         return before
+
+    def _tensors(self, path: Path) -> tuple[dict[str, Tensor], Any]:
+        """Read a file of the run; of a finished one, it must be that which it was finished with."""
+        return load_tensors(path, results.told_checksum(self.folder, path))
 
     def _own(self, name: str) -> Any:
         return self.own.needed(name, self.made_with, self.folder.name)

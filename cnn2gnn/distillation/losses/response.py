@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,13 +29,16 @@ def response_kd(
     Returns:
         The mean over the batch, a scalar.
     """
+    # in half precision, logits / T may be infinite
+    dtype = torch.promote_types(student_logits.dtype, torch.float32)
+    student_logits, teacher_logits = student_logits.to(dtype), teacher_logits.detach().to(dtype)
     hard = F.cross_entropy(student_logits, labels)
     if weight == 0:
         return hard
     # KL(softmax(t/T) ‖ softmax(s/T)): "batchmean", because "mean" would depend on the classes
     soft = F.kl_div(
         F.log_softmax(student_logits / temperature, 1),
-        F.log_softmax(teacher_logits.detach() / temperature, 1),
+        F.log_softmax(teacher_logits / temperature, 1),
         log_target=True,
         reduction="batchmean",
     )

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn2gnn.graph import nearest, search
+from cnn2gnn.graph import AdaptiveNeighbours, Heads, nearest, search
+from cnn2gnn.graph.cosine import CosineNeighbours
 from cnn2gnn.graph.search import SearchKeys
 
 
@@ -117,6 +118,25 @@ def test_held_keys_are_prepared_once_and_what_is_computed_from_them_is_not(monke
     assert len(calls) == 1
     nearest(keys, held * 2, 2)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("kind", [AdaptiveNeighbours, CosineNeighbours])
+def test_what_a_learner_searches_in_their_place_is_prepared_once_too(monkeypatch, kind, heads):
+    torch.manual_seed(0)
+    learner = kind(3) if heads == 1 else Heads(kind(3), heads)
+    keys, queries, calls, prepare = torch.randn(30, 4), torch.randn(5, 4), [], search._prepare
+    expected = learner(queries, keys)
+    held = SearchKeys.of(keys)
+    learner(queries, held)
+    monkeypatch.setattr(search, "_prepare", lambda *a: calls.append(1) or prepare(*a))
+    found = learner(queries, held)
+    assert not calls
+    assert found.neighbours.equal(expected.neighbours) and found.weights.equal(expected.weights)
+    # learned keys hold nothing of an older step
+    learned = SearchKeys.of(keys.clone().requires_grad_())
+    learner(queries, learned).weights.square().sum().backward()
+    assert not learned.derived
 
 
 def test_gradient_passes_through_held_keys():

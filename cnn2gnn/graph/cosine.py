@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.learners import GraphLearner, Search
-from cnn2gnn.graph.search import checked_norms, count_candidates, plain
+from cnn2gnn.graph.search import checked_norms, count_candidates, derived_from
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -36,7 +36,7 @@ class CosineNeighbours(GraphLearner):
         search: Search | None = None,
     ) -> Tensor | None:
         """As `GraphLearner.candidates`."""
-        places = _directions("queries", queries), _directions("keys", keys)
+        places = _directions("queries", queries), _of_keys(keys)
         return super().candidates(*places, exclude, search)
 
     def forward(
@@ -44,7 +44,7 @@ class CosineNeighbours(GraphLearner):
     ) -> SparseGraph:
         """As `GraphLearner.forward`; a node without any similar one looks at all k alike."""
         count_candidates(queries, keys, exclude)
-        places = None if keys is None else _directions("keys", keys)
+        places = None if keys is None else _of_keys(keys)
         # ‖û_i − û_j‖² = 2 − 2 cos: on the sphere, the nearest are the most similar
         u = _directions("queries", queries)
         neighbours, distances = chosen_distances(u, places, self.k, exclude)
@@ -60,6 +60,10 @@ def _directions(name: str, nodes: Tensor) -> Tensor:
     Raises:
         ValueError: values that are not finite, or too large to square: they would become zeros.
     """
-    nodes = plain(nodes).to(torch.promote_types(nodes.dtype, torch.float32))
+    nodes = nodes.to(torch.promote_types(nodes.dtype, torch.float32))
     checked_norms(name, nodes.detach())
     return F.normalize(nodes)
+
+
+def _of_keys(keys: Tensor) -> Tensor:
+    return derived_from(keys, "directions", lambda whole: [_directions("keys", whole)])[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.learners import GraphLearner, Search
-from cnn2gnn.graph.search import count_candidates, plain
+from cnn2gnn.graph.search import count_candidates, derived_from
 from cnn2gnn.graph.sparse import SparseGraph
 
 
@@ -96,8 +97,10 @@ class Heads(GraphLearner):
     def _learners(self) -> list[GraphLearner]:
         return [each for each in self.each if isinstance(each, GraphLearner)]
 
-    def _parts(self, keys: Tensor) -> list[Tensor]:
-        return [part.contiguous() for part in plain(keys).chunk(self.heads, 1)]
+    def _parts(self, keys: Tensor) -> Sequence[Tensor]:
+        return derived_from(
+            keys, self.heads, lambda whole: [p.contiguous() for p in whole.chunk(self.heads, 1)]
+        )
 
 
 def merged(neighbours: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

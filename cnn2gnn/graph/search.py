@@ -7,7 +7,8 @@ more than `EXACT` keys does an index propose candidates, which are then ranked b
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ class SearchKeys(Tensor):
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     prepared: _Prepared
+    derived: dict[Hashable, Any]  # what a learner searches in the keys' place, see `derived_from`
 
     @classmethod
     def of(cls, keys: Tensor) -> SearchKeys:
@@ -62,7 +64,23 @@ class SearchKeys(Tensor):
         held = keys.as_subclass(cls)
         with torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
             held.prepared = _prepare(keys, torch.promote_types(keys.dtype, torch.float32))
+        held.derived = {}
         return held
+
+
+def derived_from(
+    keys: Tensor, what: Hashable, make: Callable[[Tensor], Sequence[Tensor]]
+) -> Sequence[Tensor]:
+    """Return what `make` makes of keys: parts of them, say, which are then searched.
+
+    `SearchKeys` hold it, by the name `what`, and prepared as they are; of plain keys it is made
+    anew. Keys that are learned are plain or new in every step, so that no gradient is held.
+    """
+    if not isinstance(keys, SearchKeys) or keys.requires_grad:
+        return make(plain(keys))
+    if what not in keys.derived:
+        keys.derived[what] = [SearchKeys.of(each) for each in make(plain(keys))]
+    return keys.derived[what]
 
 
 def plain(keys: Tensor) -> Tensor:

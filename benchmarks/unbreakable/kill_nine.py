@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import signal
@@ -38,6 +39,8 @@ from cnn2gnn.base.files import load_tensors
 # A server that has imported everything forks each child: those would do little else.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["kill_nine_child"])
+# Until Python 3.13 the server does not look beside this file (gh-117378), and imports nothing then.
+os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
 PHASES = ("half written", "not yet named", "just named")
 # A report takes ten times a small run: one kill in so many is of a report.
 REPORT_EVERY = 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import networkx
 import numpy as np
 import pandas as pd
@@ -10,11 +12,13 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
 
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import BANK, TEST
 from cnn2gnn.explore import export
 from cnn2gnn.explore.state import ExplorerState
+from cnn2gnn.runs import Run
 
 
 def test_pca_is_pca():
@@ -26,13 +30,18 @@ def test_pca_is_pca():
 
 
 @pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")  # nor needed
-def test_umap_is_computed_once_and_never_stale(small_run):
-    state = ExplorerState(small_run)
+def test_umap_is_computed_once_and_never_stale(small_run, tmp_path):
+    folder = shutil.copytree(
+        small_run.folder, tmp_path / "mapless", ignore=shutil.ignore_patterns("umap*")
+    )
+    state = ExplorerState(Run.open(folder))
     state.use_umap()
     first = state.places
     assert first.shape == (state.nodes.rows, 2)
-    assert torch.isfinite(first).all()
-    again = ExplorerState(small_run)
+    keys = state.nodes.together(state.nodes.keys)
+    kept = [trustworthiness(keys, places) for places in (first, coordinates.pca(keys))]
+    assert kept[0] > max(0.85, kept[1])
+    again = ExplorerState(Run.open(folder))
     assert torch.equal(coordinates.saved_umap(again.nodes), first)
     again.nodes.keys[TEST] = again.nodes.keys[TEST] + 1
     assert coordinates.saved_umap(again.nodes) is None

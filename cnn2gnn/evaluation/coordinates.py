@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import threading
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.evaluation.nodes import RunNodes
+from cnn2gnn.graph.distances import chosen_distances
 
 FILE = Path("explore", "umap.safetensors")
 log = logging.getLogger(__name__)
@@ -53,10 +55,21 @@ def umap(keys: Tensor, seed: int = 0) -> Tensor:
         _have_a_cache()
         from umap import UMAP  # compiles for seconds: only whoever asks for it shall wait
 
-        neighbours = min(15, len(keys) - 1)
-        # From PCA: the spectral start fails where the graph of neighbours falls into pieces.
-        model = UMAP(n_neighbors=neighbours, init="pca", random_state=seed, n_jobs=1)
-        return torch.from_numpy(model.fit_transform(keys.numpy()))
+        count = min(15, len(keys) - 1)
+        # Ours, for its own search would be compiled first. Each row is the nearest of its own.
+        neighbours, squared = chosen_distances(keys, keys, count)  # (R, count)
+        with warnings.catch_warnings():
+            # without an index of its own; nothing is added to the map
+            warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
+            # From PCA: the spectral start fails where the graph of neighbours falls into pieces.
+            model = UMAP(
+                n_neighbors=count,
+                init="pca",
+                random_state=seed,
+                n_jobs=1,
+                precomputed_knn=(neighbours.numpy(), squared.sqrt().numpy(), None),
+            )
+            return torch.from_numpy(model.fit_transform(keys.numpy()))
 
 
 def _have_a_cache() -> None:

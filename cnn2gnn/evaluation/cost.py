@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from cnn2gnn.data import ImageSet
 from cnn2gnn.evaluation.protocols import InBatches, inductive, no_graph
@@ -20,6 +19,8 @@ REPEATS = 20
 
 def multiply_adds(model: Callable[[Tensor], object], images: Tensor) -> int:
     """Multiply-adds of convolutions and matrix products in one call."""
+    from torch.utils.flop_counter import FlopCounterMode  # brings along Triton
+
     with FlopCounterMode(display=False) as counter:
         model(images)
     return counter.get_total_flops() // 2  # torch counts a multiply-add as two operations

@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.evaluation import coordinates
+from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.runs import Run
 
 if TYPE_CHECKING:
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
 
 settings.register_profile("project", deadline=None)  # a busy machine is not a failure
 settings.load_profile("project")
+
+# Of several workers each takes a file at a time: one that takes minutes must not come last.
+LONG = {
+    f"test_{name}.py"
+    for name in (
+        "report", "processes", "distil", "explore_browser", "compare", "explore_figures",
+        "odd_names", "kill_nine", "joint_task", "export", "large_data", "packaging", "readme",
+        "gpu_plan", "runs", "same_bits",
+    )
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +49,13 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A real run on the digits, small and quick: in scope bank, without baselines."""
-    return distil(small_config(tmp_path_factory.getbasetemp() / "runs", run="small"))
+    """A real run on the digits, small and quick: in scope bank, without baselines.
+
+    Its map is already there, and is a PCA: UMAP compiles for seconds.
+    """
+    run = distil(small_config(tmp_path_factory.getbasetemp() / "runs", run="small"))
+    save_quick_map(run)
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +88,22 @@ def batch_state(small_run: Run) -> ExplorerState:
     return ExplorerState(distil(config))
 
 
+def save_quick_map(run: Run) -> None:
+    """Save a PCA where explorer and report look for the UMAP of a run, its axes exchanged.
+
+    So the two maps of the run differ.
+    """
+    nodes = RunNodes.load(run)
+    coordinates.save_umap(nodes, coordinates.pca(nodes.together(nodes.keys)).flip(1))
+
+
 def small_config(runs_dir: Path, **more: object) -> Config:
     """The parameters of `small_run`; runs in one folder share the teacher."""
     parameters = {
         "runs_dir": str(runs_dir),
         "device": "cpu",
-        "teacher_epochs": 4,
-        "epochs": 8,
+        "teacher_epochs": 2,
+        "epochs": 4,
         "graph_epochs": 4,
         "graph_batch_size": 100,
         "stem": "conv-tiny",

@@ -136,7 +136,7 @@ def loneliest(state, places, count):
 def test_a_person_explores_the_graph(small_run, lab, page):
     address, log = lab
     state = ExplorerState(small_run)
-    state.use_umap()  # saved with the run: the notebook starts with it
+    state.use_umap()  # saved with the run: the notebook starts with it as well
     places, count = state.places.numpy(), len(state.nodes)
     complaints = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)

@@ -219,7 +219,8 @@ def test_two_runs_stand_side_by_side(small_run, batch_state):
 
 
 def test_a_run_is_compared_with_itself_before_distillation(tmp_path):
-    run = distil(small_config(tmp_path, run="both", epochs=2, baselines="undistilled"))
+    few = {"train_images": 300, "epochs": 2}
+    run = distil(small_config(tmp_path, run="both", baselines="undistilled", **few))
     state = ExplorerState(run)
     assert (state.timeline.name, state.other.name) == ("both", "undistilled")
     rows = {row["epoch"]: row for row in run.history() if row["stage"] == "undistilled-graph"}

@@ -20,7 +20,10 @@ from cnn2gnn.models.student import Student
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.manifest import FREE
 
-SMALL = {"teacher_epochs": 1, "epochs": 2, "graph_epochs": 1, "baselines": "undistilled"}
+SMALL = {
+    "train_images": 300, "teacher_epochs": 1, "epochs": 2, "graph_epochs": 1,
+    "baselines": "undistilled",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,17 @@
 """The plan of the long comparison: a shortened one, on a CPU, stopped and continued."""
 
-import subprocess
+import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_plan.py"
 GRID = """
 dataset = "digits"
-train_images = 200
-stem = "conv-tiny"
+train_images = 60
+stem = "linear"
 k = 5
 teacher_epochs = 1
 epochs = 1
@@ -19,25 +22,39 @@ loss = ["kd", "dist"]
 """
 
 
-def plan(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-    )
+@pytest.fixture
+def plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Any:
+    """The script as a function of its arguments; returns its exit code and what it prints.
+
+    Its steps are processes; the script itself need not be one.
+    """
+    spec = importlib.util.spec_from_file_location("gpu_plan", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+        return script.main(), capsys.readouterr().out
+
+    return called
 
 
-def test_the_plan_is_listed(tmp_path: Path) -> None:
-    listed = plan(tmp_path)
-    assert listed.returncode == 0, listed.stderr
-    assert listed.stdout.startswith("timeout 600 ") and "compare" in listed.stdout
-    assert "0 of 36 cells finished; about" in listed.stdout
+def test_the_plan_is_listed(plan: Any) -> None:
+    code, listed = plan()
+    assert code == 0
+    assert listed.startswith("timeout 600 ") and "compare" in listed
+    assert "0 of 36 cells finished; about" in listed
 
 
-def test_a_step_that_is_stopped_is_continued_by_the_next(tmp_path: Path) -> None:
+def test_a_step_that_is_stopped_is_continued_by_the_next(plan: Any, tmp_path: Path) -> None:
     grid = tmp_path / "short.toml"
     grid.write_text(GRID)
-    stopped = plan(tmp_path, "--step", "--seconds", "3", "--grid", str(grid))
-    assert stopped.returncode == 3 and "run another step" in stopped.stdout, stopped.stderr
-    ended = plan(tmp_path, "--step", "--jobs", "2", "--grid", str(grid))
-    assert ended.returncode == 0 and "2 of 2 cells finished: done" in ended.stdout, ended.stderr
+    code, stopped = plan("--step", "--seconds", "3", "--grid", str(grid))
+    assert code == 3 and "run another step" in stopped
+    code, ended = plan("--step", "--jobs", "2", "--grid", str(grid))
+    assert code == 0 and "2 of 2 cells finished: done" in ended
     assert (tmp_path / "reports" / "short" / "results.parquet").is_file()

@@ -60,8 +60,9 @@ def test_a_repeated_epoch_stands_once_in_both(tmp_path: Path, beside: None) -> N
 
 
 def test_a_run_tells_of_all_its_stages_and_learns_the_same(tmp_path: Path) -> None:
-    config = small_config(tmp_path, run="told", logger="tensorboard", epochs=2, graph_epochs=1)
-    quiet = small_config(tmp_path, run="quiet", epochs=2, graph_epochs=1)
+    few = {"train_images": 300, "epochs": 2, "graph_epochs": 1}
+    config = small_config(tmp_path, run="told", logger="tensorboard", **few)
+    quiet = small_config(tmp_path, run="quiet", **few)
     told, silent = distil(config), distil(quiet)
     # the teacher is the same one, trained by the first; stage one is taken over by the second
     assert told.manifest["teacher"] == silent.manifest["teacher"]

@@ -10,14 +10,12 @@ import networkx
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_config
+from conftest import save_quick_map, small_config
 from matplotlib.text import Text
 
 from cnn2gnn import distil
 from cnn2gnn.data import Splits, load
 from cnn2gnn.drawing.style import drawn
-from cnn2gnn.evaluation import coordinates
-from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.explore import Explorer
 from cnn2gnn.explore.plots import plots
 from cnn2gnn.report import Report
@@ -32,12 +30,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    splits = Splits(*(replace(part, classes=ODD) for part in load("digits", train_images=400)))
+    splits = Splits(*(replace(part, classes=ODD) for part in load("digits", train_images=200)))
     config = small_config(tmp_path_factory.mktemp("odd"), run="odd", teacher_epochs=2, epochs=2)
     run = distil(config, data=splits)
-    nodes = RunNodes.load(run)
-    # a quicker map will do here
-    coordinates.save_umap(nodes, coordinates.pca(nodes.together(nodes.keys)))
+    save_quick_map(run)
     return run
 
 

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_config
+from conftest import save_quick_map, small_config
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -22,8 +22,6 @@ from cnn2gnn.config import ConfigError
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.drawing.palette import class_colours
 from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
-from cnn2gnn.evaluation import coordinates
-from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.report import Report
 from cnn2gnn.report.accuracy_sections import accuracy
 from cnn2gnn.report.model_card import model_card
@@ -43,7 +41,10 @@ PROMISED = {
 
 @pytest.fixture(scope="session")
 def second_run(small_run):
-    return distil(small_config(small_run.folder.parent, run="second", seed=1, baselines="twin"))
+    config = small_config(small_run.folder.parent, run="second", seed=1, baselines="twin")
+    run = distil(config)
+    save_quick_map(run)
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -154,8 +155,11 @@ class TestFigures:
             assert min(t.get_fontsize() for t in texts) >= SMALLEST, name
 
     def test_nothing_is_cut_off_at_the_edge(self, report):
-        for name, figure in figures(report).items():
-            drawn(figure, "png")
+        for exhibit in exhibits(report).values():
+            if not exhibit.is_figure:
+                continue
+            assert exhibit.svg  # drawn once for page and file, and laid out by that
+            name, figure = exhibit.name, exhibit.content
             box = figure.get_tightbbox()
             assert box.x0 > -0.02 and box.y0 > -0.02, name
             assert box.x1 < figure.get_figwidth() + 0.02, name
@@ -263,14 +267,12 @@ class TestSeveralRuns:
 
     def test_other_configurations_are_shown_beside_and_not_averaged(self, small_run):
         paper = distil(small_config(small_run.folder.parent, run="paper", scope="batch", epochs=2))
-        nodes = RunNodes.load(paper)
-        keys = nodes.together(nodes.keys)
-        coordinates.save_umap(nodes, coordinates.pca(keys))  # a quicker map will do here
+        save_quick_map(paper)
         found = Report.build([small_run, paper])
         both = exhibits(found)
         comparison = both["comparison"].content
         assert set(comparison["runs"]) == {1}
-        names = ["scope=bank, epochs=8", "scope=batch, epochs=2"]
+        names = ["scope=bank, epochs=4", "scope=batch, epochs=2"]
         assert list(comparison.index.unique()) == names
         inductive = paper.metrics()["student"]["accuracy"]["inductive"]
         assert comparison["inductive"].iloc[-1] == f"{100 * inductive:.2f}"

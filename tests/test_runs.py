@@ -54,7 +54,7 @@ def test_models_loaded_again_give_the_same_bits(
 
 
 def test_two_processes_share_one_training(tmp_path: Path) -> None:
-    config = tiny(tmp_path, run="two", devices=2, baselines="twin,undistilled")
+    config = tiny(tmp_path, run="two", devices=2, train_images=200, baselines="twin,undistilled")
     script = tmp_path / "run.py"  # the second rank starts the same script
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), json.dumps(config.parameters())]

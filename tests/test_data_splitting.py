@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from cnn2gnn.data import DataError, Splits, load
@@ -133,3 +135,18 @@ def test_digits_are_split_by_the_fixed_rule() -> None:
     assert other.train.fingerprint != splits.train.fingerprint
     shares = [part.labels.bincount() / len(part) for part in splits]
     assert (shares[0] - shares[2]).abs().max() < 0.01
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    """Their file is read without the library, which imports more than it takes to read them."""
+    theirs = load_digits()
+    pixels = np.rint(theirs.images * (255 / 16)).astype(np.uint8)
+    expected = sorted(
+        (image.tobytes(), label) for image, label in zip(pixels, theirs.target, strict=True)
+    )
+    ours = [
+        (image.numpy().tobytes(), label)
+        for part in load("digits")
+        for image, label in zip(part.images, part.labels.tolist(), strict=True)
+    ]
+    assert sorted(ours) == expected

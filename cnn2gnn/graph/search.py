@@ -74,9 +74,10 @@ def derived_from(
     """Return what `make` makes of keys: parts of them, say, which are then searched.
 
     `SearchKeys` hold it, by the name `what`, and prepared as they are; of plain keys it is made
-    anew. Keys that are learned are plain or new in every step, so that no gradient is held.
+    anew, as of keys with a gradient, which is this step's alone, and in a recorded program.
     """
-    if not isinstance(keys, SearchKeys) or keys.requires_grad:
+    recorded = torch.compiler.is_exporting()
+    if not isinstance(keys, SearchKeys) or keys.requires_grad or recorded:
         return make(plain(keys))
     if what not in keys.derived:
         keys.derived[what] = [SearchKeys.of(each) for each in make(plain(keys))]
@@ -248,8 +249,9 @@ def _scores(queries: Tensor, points: Tensor, norms: Tensor, buffer: Tensor | Non
 
     Of the two products, that of many rows with few columns is the faster. `buffer` has room for it.
     """
-    shape = len(points), len(queries)
-    out = None if buffer is None else buffer[: shape[0] * shape[1]].view(shape)
+    out = None
+    if buffer is not None:
+        out = buffer[: len(points) * len(queries)].view(len(points), len(queries))
     # ‖q − x‖² − ‖q‖² = ‖x‖² − 2 q·x, and ‖q‖² does not change the order within a column
     return torch.addmm(norms[:, None], points, queries.T, alpha=-2, out=out)
 

@@ -23,7 +23,7 @@ test: $(VENV)/.installed-test ## install, lint, check types, run every notebook 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cnn2gnn
 	$(BIN)/nbstripout --verify --extra-keys "$(STRIP_KEYS)" notebooks/*.ipynb
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadgroup \
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 --timeout=660 notebooks
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 

@@ -1,11 +1,18 @@
 """The notebooks as tests, in several processes."""
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist asks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """01 to 05 tell of one run, each with what those before have left: in order, in one process."""
-    for item in items:
-        story = "one run" if item.path.name < "06" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(story))
+class ByRun(LoadScopeScheduling):
+    """What tells of one run goes to one process, in order: it goes on with what came before."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        notebook = nodeid.split("::")[0].rsplit("/")[-1]
+        return "demo" if notebook < "06" else notebook
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByRun:
+    """How pytest-xdist hands out the cells."""
+    return ByRun(config, log)

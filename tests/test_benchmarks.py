@@ -27,7 +27,9 @@ def test_the_page_is_that_of_the_kept_results() -> None:
     assert (BENCHMARKS / "README.md").read_text(encoding="utf-8") == page
     measured = re.findall(r"^`python benchmarks/(\w+)\.py", page, re.MULTILINE)
     named = re.search(r"^BENCHMARKS := (.*)$", (BENCHMARKS.parent / "Makefile").read_text(), re.M)
-    assert named is not None and sorted(measured) == sorted(named[1].split())
+    assert named is not None
+    # one asks for images that may have to be fetched, and for an hour: not part of `make bench`
+    assert sorted(measured) == sorted([*named[1].split(), "whole_training"])
 
 
 def test_every_script_finds_what_it_imports() -> None:

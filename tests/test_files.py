@@ -70,12 +70,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["this", "older"])
+def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path, version: str) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     with replacing(tmp_path / "a.json") as temporary:
         temporary.write_text("{}")
-    here = temporary.name.removeprefix(".a.json.").rsplit("-", 2)[0]
+    here = temporary.parent.name.removeprefix(".a.json.").rsplit("-", 2)[0]
     there, container = "another-host", f"{platform.node()}-00000000"
     assert here.startswith(f"{platform.node()}-")
     ours, dead, other, elsewhere, namesake, abandoned = (
@@ -90,6 +91,9 @@ def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
         )
     )
     for path in (ours, dead, other, elsewhere, namesake, abandoned):
+        if version == "this":
+            path.mkdir()
+            path = path / "whole"
         path.write_text("half of the n")
     os.utime(abandoned, (0, 0))
     write_json(tmp_path / "a.json", {"new": 1})
@@ -229,6 +233,7 @@ def test_an_opened_folder_is_swept_of_what_dead_writers_left(tmp_path: Path) -> 
         from cnn2gnn.base.files import replacing
         with replacing(sys.argv[1]) as path:
             path.write_text("half of the n")
+            path.with_name(".tmp").write_text("half of what a library writes first")
             os.kill(os.getpid(), 9)
     """
     path = tmp_path / "snapshots" / "epoch-000.json"
@@ -236,7 +241,8 @@ def test_an_opened_folder_is_swept_of_what_dead_writers_left(tmp_path: Path) -> 
     (left,) = path.parent.iterdir()
     with replacing(path) as ours:  # another file that nobody will write again
         ours.write_text("{}")
-        left.write_text("")
+        left.mkdir()
+        (left / "whole").write_text("")
         sweep(tmp_path)
         assert ours.exists() and not left.exists()
-    assert [p.name for p in path.parent.iterdir()] == ["epoch-000.json"]
+    assert [p.name for p in tmp_path.rglob("*")] == ["snapshots", "epoch-000.json"]

@@ -197,7 +197,7 @@ def trial(moment: Moment, unbroken: Place, folder: Path) -> Outcome:
                 shutil.copytree(unbroken.folder / name, folder / name)
             shutil.rmtree(folder / "runs" / "r" / "explore", ignore_errors=True)
         if not place.killed(moment):
-            return Outcome(moment, "none", 0, "it had ended before")
+            return Outcome(moment, "ended before it", 0, "")
         stage, left = place.stage(), len(place.temporaries())
         place.finished(moment.step)
         wrong = [f"temporary: {path.relative_to(folder)}" for path in place.temporaries()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import hashlib
 import json
 import os
 import platform
 import secrets
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -28,6 +30,7 @@ from cnn2gnn.base import checksums
 ABANDONED_SECONDS = 7 * 24 * 3600
 _CHECKED = "checked"  # the entry of a safetensors file that holds checksum and metadata
 _OTHER = "it does not have the checksum it was written with"
+_LEFT = ".*.*-*-*"  # what `replacing` calls its folders
 
 
 class BrokenFileError(ValueError):
@@ -36,17 +39,21 @@ class BrokenFileError(ValueError):
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` only if the block succeeds.
+    """Yield a temporary path; what is there replaces `path` only if the block succeeds.
 
-    After it, the new content is on the disk, not only in the system's memory.
+    It lies in a folder of its own beside `path`: libraries that write (safetensors does) may put
+    temporary files of theirs beside theirs. After the block, the new content is on the disk, not
+    only in the system's memory.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{_short(path.name)}.{writer}")
+    own = path.with_name(f".{_short(path.name)}.{writer}")
+    temporary = own / "whole"
     try:
-        temporary.touch(exist_ok=False)
+        own.mkdir()
+        temporary.touch()
         mode = temporary.stat().st_mode  # as the umask wants it
         yield temporary
         temporary.chmod(mode)  # safetensors keeps its files to their owner
@@ -55,7 +62,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with suppress(OSError):  # the new name too; not every network volume can, the file is whole
             _to_disk(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _to_disk(path: Path) -> None:
@@ -92,8 +99,10 @@ def sweep(folder: str | Path) -> None:
     Whoever opens a folder to go on with it calls this: a file that nobody writes again would keep
     the temporary one beside it for ever. Safe beside other processes, which are still writing.
     """
-    for left in Path(folder).rglob(".*.*-*-*"):
-        _remove_if_abandoned(left)
+    for where, folders, files in os.walk(folder):  # what vanishes meanwhile is no error to it
+        for name in fnmatch.filter([*folders, *files], _LEFT):
+            _remove_if_abandoned(Path(where, name))
+        folders[:] = [name for name in folders if not fnmatch.fnmatch(name, _LEFT)]
 
 
 def _sweep(path: Path) -> None:
@@ -103,10 +112,10 @@ def _sweep(path: Path) -> None:
 
 
 def _remove_if_abandoned(left: Path) -> None:
-    """Remove a temporary file whose writer is gone.
+    """Remove a temporary folder, or an older version's file, whose writer is gone.
 
     On a shared volume, a process of another machine may be writing: its number says nothing here,
-    so that only the age of its file counts.
+    so that only its age counts.
     """
     machine, _, writer = left.name.rpartition("-")[0].rpartition("-")
     if not writer.isdecimal():
@@ -116,7 +125,7 @@ def _remove_if_abandoned(left: Path) -> None:
         dead = ours and not psutil.pid_exists(int(writer))
         old = time.time() - left.stat().st_mtime > ABANDONED_SECONDS
         if dead or (old and not ours):
-            left.unlink()
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Any = None) -> None:

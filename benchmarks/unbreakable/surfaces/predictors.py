@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from PIL import Image
 from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.predictor import Predictor
 from surfaces.outcomes import Kind
-from surfaces.runs import VALUES, Changed, edit_tensor, edited_tensors, fields_of
+from surfaces.runs import VALUES, Changed, change_field, edit_tensor, edited_tensors
 
 SHAPES = [(3, 1, 8, 8)] * 4 + [
     (3, 8, 8, 1), (3, 8, 8), (8, 8), (1, 8, 8), (3, 3, 8, 8), (3, 8, 8, 3), (2, 3, 20, 9), (0,),
@@ -215,15 +214,7 @@ def open_facts(file: Path, given: Facts) -> None:
     """Open a predictor one of whose facts was changed, and use it."""
     tensors, facts = load_tensors(file)
     facts = json.loads(json.dumps(facts))
-    where = fields_of(facts)
-    *above, name = where[int(given.at * len(where))]
-    holder = facts
-    for step in above:
-        holder = holder[step]
-    if given.how == "removed":
-        del holder[name]
-    else:
-        holder[name] = copy.deepcopy(given.value)
+    change_field(facts, given)
     with tempfile.TemporaryDirectory(prefix="predictor-") as place:
         save_tensors(Path(place, "small.predictor"), tensors, facts)
         use(Path(place, "small.predictor"))

@@ -136,12 +136,8 @@ def fields_of(content: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]
     return found
 
 
-def edit_json(path: Path, given: Changed) -> str:
-    """Remove or replace one field, and put the checksum right; return the field's name."""
-    lines = path.suffix == ".jsonl"
-    text = path.read_text(encoding="utf-8")
-    content = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
-    (content[0] if lines else content).pop(checksums.NAME)
+def change_field(content: Any, given: Any) -> Any:
+    """Remove or replace, as `given` says, one field of what a file held; return its name."""
     where = fields_of(content)
     *above, name = where[int(given.at * len(where))]
     holder = content
@@ -151,6 +147,16 @@ def edit_json(path: Path, given: Changed) -> str:
         del holder[name]
     else:
         holder[name] = copy.deepcopy(given.value)
+    return name
+
+
+def edit_json(path: Path, given: Changed) -> str:
+    """Remove or replace one field, and put the checksum right; return the field's name."""
+    lines = path.suffix == ".jsonl"
+    text = path.read_text(encoding="utf-8")
+    content = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
+    (content[0] if lines else content).pop(checksums.NAME)
+    name = change_field(content, given)
     if not lines:
         write_json(path, content)
         return str(name)

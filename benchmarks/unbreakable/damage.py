@@ -106,7 +106,7 @@ def prepare(folder: Path, images: int) -> None:
     pandas.DataFrame(rows).to_parquet(folder / "table.parquet")
     run = distil(configuration(folder, "finished"))
     nodes = RunNodes.load(run)
-    coordinates.save_umap(nodes, coordinates.pca(nodes.together(nodes.keys)))
+    draw_map(nodes)
     Predictor.load(run).save(folder / "small.predictor")
     run.unlock()
     distil(on_table(folder)).unlock()
@@ -132,11 +132,18 @@ def prepare_stopped(folder: Path, finished: Path) -> None:
         EpochLog.__call__ = write_row  # type: ignore[method-assign]
 
 
+def draw_map(nodes: RunNodes) -> None:
+    """Save a PCA in the place of the UMAP, for which compiling takes long."""
+    coordinates.save_umap(nodes, coordinates.pca(nodes.together(nodes.keys)))
+
+
 def look(folder: Path) -> dict[str, Any]:
     """Everything that explorer, report and predictor read of the finished run."""
     run = Run.open(folder / "runs" / "r")
     nodes = RunNodes.load(run)
     images = nodes.splits.test.images[:5]
+    if coordinates.saved_umap(nodes) is None:  # the explorer says so, and draws it again
+        draw_map(nodes)
     return {
         "metrics": run.metrics(),
         "epochs": run.history(),

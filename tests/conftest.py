@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from hypothesis import settings
 
+from cnn2gnn import registry
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation import coordinates
@@ -31,10 +36,53 @@ LONG = {
     )
 }  # fmt: skip
 
+# Of the environment what the kit reads; libraries set others for good where they are imported.
+WATCHED = ("CNN2GNN_", "PYTHONPATH", "PATH", "HOME", "XDG_", "TMPDIR")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@contextmanager
+def registered_for_now() -> Iterator[None]:
+    """Takes out again what is registered meanwhile."""
+    kinds = [kind for kind in vars(registry).values() if isinstance(kind, registry.Registry)]
+    before = [dict(kind._entries) for kind in kinds]
+    yield
+    for kind, entries in zip(kinds, before, strict=True):
+        kind._entries = entries
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """A test's own registrations end with it."""
+    with registered_for_now():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Files run in any order, several in a process: none may change what the next one meets."""
+    before = process_state()
+    with registered_for_now():
+        yield
+    after = process_state()
+    names = [name for name in before | after if before.get(name) != after.get(name)]
+    assert [(name, before.get(name), after.get(name)) for name in names] == []
+
+
+def process_state() -> dict[str, object]:
+    """What tests could leave changed in their process."""
+    return {
+        **{f"${n}": value for n, value in os.environ.items() if n.startswith(WATCHED)},
+        "working directory": Path.cwd(),
+        "module search path": list(sys.path),
+        "dtype": torch.get_default_dtype(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "gradients": torch.is_grad_enabled(),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.syspath_prepend(str(folder))
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         yield folder
+    sys.modules.pop("my_losses", None)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +16,10 @@ from cnn2gnn import distil, load_data
 from cnn2gnn.config import DataConfig
 from cnn2gnn.data import DataError, Item, Modality, Request, Samples, Source
 from cnn2gnn.data.hashing import uniform
-from cnn2gnn.registry import DATASETS, MODALITIES, STEMS, TEACHERS, Registry
+from cnn2gnn.registry import DATASETS, MODALITIES, STEMS, TEACHERS
 from cnn2gnn.report.sheet import sample_sheet
 
 LENGTH = 32
-
-
-@pytest.fixture
-def registries() -> Iterator[None]:
-    """Takes out again what a test enters."""
-    kinds: list[Registry] = [DATASETS, MODALITIES, STEMS, TEACHERS]
-    before = [dict(kind._entries) for kind in kinds]
-    yield
-    for kind, entries in zip(kinds, before, strict=True):
-        kind._entries = entries
 
 
 def squares(asked: Request) -> Source:

@@ -136,7 +136,7 @@ def test_config_and_parameters_together_are_refused() -> None:
 
 
 def test_names_registered_outside_the_package_are_parameters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registries: None, tmp_path: Path
 ) -> None:
     for registry, name, thing in (
         (LEARNERS, "equal", EqualNeighbours),
@@ -144,7 +144,6 @@ def test_names_registered_outside_the_package_are_parameters(
         (STEMS, "rows", RowsStem),
         (LOSSES, "squared", squared),
     ):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         registry.register(name, thing)
         with pytest.raises(ValueError, match=f"{name!r} is registered already"):
             registry.register(name, thing)

@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from cnn2gnn.graph import nearest, search
-from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.graph.search_keys import SearchKeys
 
 KEYS, WIDTH, K = 45_000, 128, 21
 OURS = "held keys"

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.graph.search_keys import SearchKeys
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.condensation import herding
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn2gnn.graph import AdaptiveNeighbours, Heads, nearest, search
+from cnn2gnn.graph import AdaptiveNeighbours, Heads, nearest, search, search_keys
 from cnn2gnn.graph.cosine import CosineNeighbours
-from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.graph.search_keys import SearchKeys
 
 
 def brute_force(queries, keys, k, exclude=None):
@@ -110,8 +110,8 @@ def test_held_keys_find_the_same_to_the_bit(case, offset, queried, kept):
 
 def test_held_keys_are_prepared_once_and_what_is_computed_from_them_is_not(monkeypatch):
     torch.manual_seed(0)
-    keys, calls, prepare = torch.randn(30, 4), [], search._prepare
-    monkeypatch.setattr(search, "_prepare", lambda *a: calls.append(1) or prepare(*a))
+    keys, calls, prepare = torch.randn(30, 4), [], search_keys._prepare
+    monkeypatch.setattr(search_keys, "_prepare", lambda *a: calls.append(1) or prepare(*a))
     held = SearchKeys.of(keys)
     for _ in range(3):
         nearest(keys, held, 2)
@@ -125,11 +125,12 @@ def test_held_keys_are_prepared_once_and_what_is_computed_from_them_is_not(monke
 def test_what_a_learner_searches_in_their_place_is_prepared_once_too(monkeypatch, kind, heads):
     torch.manual_seed(0)
     learner = kind(3) if heads == 1 else Heads(kind(3), heads)
-    keys, queries, calls, prepare = torch.randn(30, 4), torch.randn(5, 4), [], search._prepare
+    keys, queries = torch.randn(30, 4), torch.randn(5, 4)
+    calls, prepare = [], search_keys._prepare
     expected = learner(queries, keys)
     held = SearchKeys.of(keys)
     learner(queries, held)
-    monkeypatch.setattr(search, "_prepare", lambda *a: calls.append(1) or prepare(*a))
+    monkeypatch.setattr(search_keys, "_prepare", lambda *a: calls.append(1) or prepare(*a))
     found = learner(queries, held)
     assert not calls
     assert found.neighbours.equal(expected.neighbours) and found.weights.equal(expected.weights)

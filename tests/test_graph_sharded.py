@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cnn2gnn.graph import nearest, sharded
-from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.graph.search_keys import SearchKeys
 from cnn2gnn.graph.sharded import merge_parts, nearest_in_part
 
 

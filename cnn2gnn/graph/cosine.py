@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.learners import GraphLearner, Search
-from cnn2gnn.graph.search import checked_norms, count_candidates, derived_from
+from cnn2gnn.graph.search import count_candidates
+from cnn2gnn.graph.search_keys import checked_norms, derived_from
 from cnn2gnn.graph.sparse import SparseGraph
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from cnn2gnn.graph.search import nearest, plain
+from cnn2gnn.graph.search import nearest
+from cnn2gnn.graph.search_keys import plain
 
 DIFFERENCE_BYTES = 2**30  # of the differences (n, k, d) that exist at a time
 

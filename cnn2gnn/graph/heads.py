@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.learners import GraphLearner, Search
-from cnn2gnn.graph.search import count_candidates, derived_from
+from cnn2gnn.graph.search import count_candidates
+from cnn2gnn.graph.search_keys import derived_from
 from cnn2gnn.graph.sparse import SparseGraph
 
 

@@ -7,86 +7,18 @@ more than `EXACT` keys does an index propose candidates, which are then ranked b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.graph import approximate
+from cnn2gnn.graph.search_keys import Prepared, checked_norms, prepared_of
 
 EXACT = 100_000  # queries or keys up to which the search is exact
 SPARE = 8  # proposals beyond k, which true distances choose among
 RANKED_BYTES = 2**27  # of proposed keys that are compared at a time
 DISTANCE_BYTES = 16 * 2**20  # of the (M, rows) distances that exist at a time; fits into caches
 BLOCK = 16  # keys whose nearest stands for them in the first stage of the selection
-
-
-class _Prepared(NamedTuple):
-    """What the search needs of keys, whoever asks.
-
-    Attributes:
-        points: the keys `(M, d)`, moved by −`centre` `(d,)` where that is not None.
-        norms: squared norms of the points, `(M,)`.
-    """
-
-    points: Tensor
-    norms: Tensor
-    centre: Tensor | None
-
-    def moved(self, queries: Tensor) -> Tensor:
-        """Queries `(N, d)` moved as the points are."""
-        return queries if self.centre is None else queries - self.centre
-
-
-class SearchKeys(Tensor):
-    """Keys `(M, d)` that are searched again and again, and hold what the search needs of them.
-
-    A tensor like any other, as `nn.Parameter` is one: whatever is computed from it is a plain
-    tensor again, which holds nothing. Make one by `SearchKeys.of(keys)`; it shares their memory, so
-    they must not change.
-    """
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    prepared: _Prepared
-    derived: dict[Hashable, Any]  # what a learner searches in the keys' place, see `derived_from`
-
-    @classmethod
-    def of(cls, keys: Tensor) -> SearchKeys:
-        """Return `keys` as they are, ready to be searched.
-
-        Raises:
-            ValueError: they are no `(M, d)`, M >= 1, or hold values that are not finite.
-        """
-        if keys.ndim != 2 or len(keys) == 0:
-            raise ValueError(f"keys must be of shape (M, d), M >= 1, not {tuple(keys.shape)}")
-        held = keys.as_subclass(cls)
-        with torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
-            held.prepared = _prepare(keys, torch.promote_types(keys.dtype, torch.float32))
-        held.derived = {}
-        return held
-
-
-def derived_from(
-    keys: Tensor, what: Hashable, make: Callable[[Tensor], Sequence[Tensor]]
-) -> Sequence[Tensor]:
-    """Return what `make` makes of keys: parts of them, say, which are then searched.
-
-    `SearchKeys` hold it, by the name `what`, and prepared as they are; of plain keys it is made
-    anew, as of keys with a gradient, which is this step's alone, and in a recorded program.
-    """
-    recorded = torch.compiler.is_exporting()
-    if not isinstance(keys, SearchKeys) or keys.requires_grad or recorded:
-        return make(plain(keys))
-    if what not in keys.derived:
-        keys.derived[what] = [SearchKeys.of(each) for each in make(plain(keys))]
-    return keys.derived[what]
-
-
-def plain(keys: Tensor) -> Tensor:
-    """Return keys as a tensor that holds nothing more, as a recorded program needs them."""
-    return keys.as_subclass(Tensor) if isinstance(keys, SearchKeys) else keys
 
 
 @torch.no_grad()
@@ -120,7 +52,7 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
 
     dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
-        prepared = _prepared(keys, dtype)
+        prepared = prepared_of(keys, dtype)
         checked_norms("queries", queries.to(dtype))
         queries = prepared.points if within else prepared.moved(queries.to(dtype))
         if torch.compiler.is_exporting() and exclude is None:  # of any number of queries, in one go
@@ -130,7 +62,7 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
         return _exact(queries, prepared, k, exclude)
 
 
-def _exact(queries: Tensor, keys: _Prepared, k: int, exclude: Tensor | None) -> Tensor:
+def _exact(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
     """The k nearest keys `(N, k)` of queries `(N, d)` that were moved as the keys are."""
     points, norms, _ = keys
     rows = min(len(queries), max(1, DISTANCE_BYTES // (len(points) * points.itemsize)))
@@ -148,7 +80,7 @@ def _exact(queries: Tensor, keys: _Prepared, k: int, exclude: Tensor | None) -> 
     return torch.cat(found)  # (N, k)
 
 
-def _approximate(queries: Tensor, keys: _Prepared, k: int, exclude: Tensor | None) -> Tensor:
+def _approximate(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
     """As `_exact`, of candidates that an index proposes; rows with too few are searched exactly."""
     count = min(k + SPARE + (exclude is not None), len(keys.points))
     proposed = approximate.proposals(queries, keys.points, count)  # (N, c), −1: none
@@ -205,43 +137,6 @@ def count_candidates(queries: Tensor, keys: Tensor | None, exclude: Tensor | Non
     if low < -1 or high >= len(keys):
         raise ValueError(f"exclude must lie from -1 to {len(keys) - 1}, not {low} to {high}")
     return len(keys) - (high >= 0)
-
-
-def _prepared(keys: Tensor, dtype: torch.dtype) -> _Prepared:
-    """The preparation that keys hold, if it is of this type, or a new one."""
-    held = getattr(keys, "prepared", None)
-    return held if held is not None and held.norms.dtype == dtype else _prepare(keys, dtype)
-
-
-def _prepare(keys: Tensor, dtype: torch.dtype) -> _Prepared:
-    """Prepare keys `(M, d)`, moved where their norms would drown the distances.
-
-    Distances do not change when all points move together, but ‖x‖² − 2 q·x cancels digits where
-    the points lie far from the origin. Up to nine tenths of the mean norm, one digit is lost and
-    the copies are saved. Called without gradient and autocast.
-    """
-    points = plain(keys).to(dtype)
-    norms = checked_norms("keys", points)
-    centre = points.mean(0)  # (d,)
-    # a program cannot decide by what the numbers are: it always moves them
-    if not torch.compiler.is_exporting() and centre @ centre <= 0.9 * norms.mean():
-        return _Prepared(points, norms, None)
-    points = points - centre
-    return _Prepared(points, torch.linalg.vecdot(points, points), centre)
-
-
-def checked_norms(name: str, values: Tensor) -> Tensor:
-    """Squared norms of the rows `(N, d)`; their finiteness tells that of the values at no cost."""
-    norms = torch.linalg.vecdot(values, values)  # (N,)
-    if torch.compiler.is_exporting():  # a program has no way to complain
-        return norms
-    finite = torch.isfinite(norms)
-    if not finite.all():
-        raise ValueError(
-            f"{name}: {int((~finite).sum())} of {len(values)} rows hold NaN, infinity "
-            "or values too large to square"
-        )
-    return norms
 
 
 def _scores(queries: Tensor, points: Tensor, norms: Tensor, buffer: Tensor | None = None) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.graph.distances import distances_to
-from cnn2gnn.graph.search import DISTANCE_BYTES, SearchKeys, nearest
+from cnn2gnn.graph.search import DISTANCE_BYTES, nearest
+from cnn2gnn.graph.search_keys import SearchKeys
 
 SPARE = 9  # keys looked at beyond k: one may be excluded, the others tell that k were enough
 

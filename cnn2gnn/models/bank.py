@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
-from cnn2gnn.graph.search import SearchKeys
+from cnn2gnn.graph.search_keys import SearchKeys
 from cnn2gnn.models.compression import is_compressed, pack, unpack
 from cnn2gnn.models.condensation import condensed_rows
 

@@ -180,7 +180,7 @@ def test_the_report_shows_trials_and_figures(quick: Path) -> None:
         sweep_report.write(sweep)
     sweep.run(trials=3)
     page = sweep_report.write(sweep).read_text()
-    assert "3 complete, 0 pruned, 0 fail" in page and "test images were not" in page
+    assert "3 complete, 0 pruned, 0 fail" in page and "test samples were not" in page
     figures = {path.stem for path in (quick / "reports" / "figures").glob("*.png")}
     assert {"history", "slices"} <= figures
 

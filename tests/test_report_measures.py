@@ -138,8 +138,8 @@ class TestMeasures:
 
     def test_the_summary_counts_what_the_graph_changed(self, results):
         values = measures.graph_summary(results.nodes).set_index("measure")["value"]
-        gain = values["images right only with the graph"]
-        loss = values["images wrong only with the graph"]
+        gain = values["nodes right only with the graph"]
+        loss = values["nodes wrong only with the graph"]
         accuracy = results.metrics["student"]["accuracy"]
         points = (accuracy["inductive"] - accuracy["no_graph"]) * len(results.nodes)
         assert gain - loss == pytest.approx(points, abs=1e-3)

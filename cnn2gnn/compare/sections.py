@@ -71,7 +71,7 @@ def _accuracies(tidy: pd.DataFrame, gains: pd.DataFrame, source: str) -> Section
     table = accuracy_table(tidy, gains)
     return Section(
         "Accuracy",
-        "Test accuracy in %, last epoch; nothing is chosen on test. inductive: each image alone "
+        "Test accuracy in %, last epoch; nothing is chosen on test. inductive: each sample alone "
         "against the bank; twin: from the same stage one, trained as long, without a graph.",
         (
             Exhibit(
@@ -97,12 +97,12 @@ def _sizes(protocol: str, by_size: pd.DataFrame, source: str) -> Section:
     """Accuracy by the size of the bank (inductive), or of test batches (batch)."""
     what = {"inductive": "bank", "batch": "batch"}[protocol]
     texts = {
-        "bank": "Each image alone against a compressed bank of fewer nodes, a share of every class "
-        "that keeps its mean; nothing is trained again.",
-        "batch": "Students of scope batch, whose neighbours are the other images of a shuffled "
+        "bank": "Each sample alone against a compressed bank of fewer nodes, a share of every "
+        "class that keeps its mean; nothing is trained again.",
+        "batch": "Students of scope batch, whose neighbours are the other samples of a shuffled "
         "test batch; the mean over reshuffles.",
     }
-    columns = {"bank": "by the share of the bank's nodes", "batch": "by the images in a batch"}
+    columns = {"bank": "by the share of the bank's nodes", "batch": "by the samples in a batch"}
     said = (100 * by_size["accuracy"]).groupby([by_size["configuration"], by_size["beside"]])
     table = said.agg(lambda values: mean_std([*values])).unstack().fillna(NONE)
     table = table.loc[by_size["configuration"].unique(), _largest_first(by_size)]
@@ -117,7 +117,7 @@ def _sizes(protocol: str, by_size: pd.DataFrame, source: str) -> Section:
                 "seeds" + _cut(len(table)),
                 source,
                 figures.by_size(
-                    by_size, f"{'nodes' if what == 'bank' else 'images'} of the {what}"
+                    by_size, f"{'nodes' if what == 'bank' else 'samples'} of the {what}"
                 ),
             ),
             Exhibit(
@@ -166,7 +166,7 @@ def _intervals(name: str, title: str, text: str, table: pd.DataFrame, source: st
     shown = table[["configuration", "against", "runs"]].replace({"": "all runs"})
     return Section(
         title,
-        f"{text} Intervals of 95 % by a bootstrap over seeds and test images; of three seeds it "
+        f"{text} Intervals of 95 % by a bootstrap over seeds and test samples; of three seeds it "
         "knows no others, and is rather too narrow.",
         (
             Exhibit(

@@ -73,7 +73,7 @@ def _text(sweep: Sweep) -> str:
         for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     }
     return (
-        "Objective: accuracy on the validation images after the last epoch; test images were not "
+        "Objective: accuracy on the validation samples after the last epoch; test samples were not "
         f"looked at. Trials: {', '.join(f'{n} {state}' for state, n in counts.items())}; a pruned "
         "one was below the median of the others at the same epoch. The best of many trials is "
         "lucky as well as good: train it again, with several seeds, before you believe it."

@@ -89,7 +89,7 @@ class ListPanel:
     def _list(self, listed: np.ndarray) -> None:
         table = self._state.table.loc[listed[:_MOST]]
         self._count.value = line_html(
-            ("text", f"{len(listed)} of {len(self._state.nodes)} test images")
+            ("text", f"{len(listed)} of {len(self._state.nodes)} test nodes")
         )
         extra = "batch_sensitivity" if "batch_sensitivity" in table else "disagreement"
         self.nodes.options = [("choose a node to go there", None)] + [

@@ -20,17 +20,17 @@ def accuracy(results: Sequence[Results]) -> Section:
     measured = tables.measured_accuracies(results)
     gains = tables.differences(measured)
     table = tables.accuracy_table([result.metrics for result in results])
-    metrics, images = sources(results, "metrics.json"), results[0].metrics["images"]["test"]
+    metrics, count = sources(results, "metrics.json"), results[0].metrics["images"]["test"]
     spread, costs = _spread(results), _costs(results[0]) if results[0].has_graph else None
     if costs is not None:
         table = table.join(costs.content).fillna(tables.NONE)
         spread += "; multiply-adds and latency as in the table cost"
     return Section(
         "Accuracy",
-        f"{images:,} test images, so that one image is {100 / images:.2f} points. "
-        "inductive, every image alone against the bank of training images, is the protocol to "
+        f"{count:,} test samples, so that one of them is {100 / count:.2f} points. "
+        "inductive, every sample alone against the bank of training samples, is the protocol to "
         "deploy; batch are random test batches; no_graph is without neighbours. "
-        "sorted is an audit of the leak through the order of the images and never a result."
+        "sorted is an audit of the leak through the order of the samples and never a result."
         + _twin(results[0]),
         (
             Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
@@ -122,9 +122,9 @@ def _costs(result: Results) -> Exhibit:
     source = result.source(STUDENT_FILE, BANK_FILE)
     return Exhibit(
         "cost",
-        "Multiply-adds: convolutions and matrix products of one image, with the search in the "
-        f"bank; latency: median of one image at a time, {now}. When the run ended, the student "
-        f"classified {speed['inductive']:,.0f} images a second under inductive and "
+        "Multiply-adds: convolutions and matrix products of one sample, with the search in the "
+        f"bank; latency: median of one sample at a time, {now}. When the run ended, the student "
+        f"classified {speed['inductive']:,.0f} samples a second under inductive and "
         f"{speed['batch']:,.0f} in batches, {then} ({result.source('metrics.json')}).",
         source,
         table,
@@ -177,7 +177,7 @@ def batches(results: Sequence[Results]) -> Section:
     )  # fmt: skip
     return Section(
         "Batches, and the audit",
-        "A graph student may depend on the images that stand beside it. Whoever evaluates on an "
+        "A graph student may depend on the samples that stand beside it. Whoever evaluates on an "
         "unshuffled folder, sorted by class, measures the second curve of the audit.",
         (
             Exhibit(
@@ -202,10 +202,10 @@ def batches(results: Sequence[Results]) -> Section:
             ),
             Exhibit(
                 "near_copies",
-                "Audit: accuracy without and with neighbours, when the test images nearest to a "
-                "training image (in pixels, at 8x8) are left out. What vanishes with them was "
-                "found in near copies.",
-                f"{sources(results, NODES_FILE)}, and the images",
+                "Audit: accuracy without and with neighbours, when the test samples nearest to a "
+                "training sample (of images: in pixels, at 8x8) are left out. What vanishes with "
+                "them was found in near copies.",
+                f"{sources(results, NODES_FILE)}, and the data",
                 tables.over_runs(copies, "without", ["base_accuracy", "accuracy", "gain"]),
                 copies,
             ),

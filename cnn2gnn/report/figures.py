@@ -175,7 +175,7 @@ def _finish_sizes(figure: Figure, axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
-    axes.set_xlabel("batch size [images]")
+    axes.set_xlabel("batch size [samples]")
     axes.set_ylabel("test accuracy [%]")
     low, high = axes.dataLim.intervaly
     if high - low < 1:  # a tenth of a point shall not look like a cliff

@@ -45,7 +45,7 @@ def distributions(graphs: Sequence[SparseGraph]) -> Figure:
     figure = new_figure(PAGE, 2.1)
     left, middle, right = figure.subplots(1, 3)
     for axes, values, bins, name in (
-        (left, degrees, _whole_bins(degrees.max()), "in-degree of a bank image [edges]"),
+        (left, degrees, _whole_bins(degrees.max()), "in-degree of a bank node [edges]"),
         (middle, weights, np.linspace(0, max(weights.max(), 1e-6), 31), "edge weight s"),
         (right, effective, np.linspace(1, k, 31), "effective neighbours exp(H)"),
     ):
@@ -56,10 +56,10 @@ def distributions(graphs: Sequence[SparseGraph]) -> Figure:
         axes.set_title(f"mean {mean:.3g}")
         axes.set_xlabel(name)
     left.set_yscale("log")
-    left.set_ylabel("bank images [%]")
+    left.set_ylabel("bank nodes [%]")
     middle.set_yscale("log")
     middle.set_ylabel("edges [%]")
-    right.set_ylabel("test images [%]")
+    right.set_ylabel("test nodes [%]")
     return figure
 
 

@@ -40,7 +40,7 @@ def graph(results: Sequence[Results]) -> Section:
     places = coordinates.obtain_umap(first)
     return Section(
         "The learned graph",
-        "Every test image spreads its weight over k images of the bank, as the layer weighs them.",
+        "Every test node spreads its weight over k nodes of the bank, as the layer weighs them.",
         (
             Exhibit(
                 "graph",
@@ -58,21 +58,21 @@ def graph(results: Sequence[Results]) -> Section:
             ),
             Exhibit(
                 "class_mixing",
-                "Class mixing: the weight that images of a class (row) give to each class.",
+                "Class mixing: the weight that nodes of a class (row) give to each class.",
                 every,
-                prediction_figures.class_matrix(mixing, names, "test image", "its neighbours"),
+                prediction_figures.class_matrix(mixing, names, "test node", "its neighbours"),
             ),
             Exhibit(
                 "distributions",
-                "How often images of the bank are looked at, edge weights, and over how many "
-                "neighbours an image spreads its weight.",
+                "How often nodes of the bank are looked at, edge weights, and over how many "
+                "neighbours a node spreads its weight.",
                 every,
                 graph_figures.distributions(graphs),
             ),
             Exhibit(
                 "umap",
-                f"UMAP of {coordinates.described(first)}, of {results[0].name}: test images "
-                "(large), bank (small), and the heaviest edges, one an image.",
+                f"UMAP of {coordinates.described(first)}, of {results[0].name}: test nodes "
+                "(large), bank (small), and the heaviest edges, one a node.",
                 results[0].source(NODES_FILE, BANK_FILE, *coordinates.saved_files(first)),
                 graph_figures.umap_with_edges(places, first.graph, labels, bank_labels, names),
             ),
@@ -123,14 +123,14 @@ def images(result: Results) -> Section:
             ("images_worst", "Worst: the neighbours lower it most", -gain),
             ("images_mistaken", "The most confident mistakes", mistakes),
             ("images_sensitive", "The most batch-sensitive: the true class's probability varies "
-             "most with the other images of random batches", sensitivity),
+             "most with the other nodes of random batches", sensitivity),
         )
         if (values > 0).any()
     ]  # fmt: skip
     return Section(
-        "Images",
-        f"Test images of {result.name} and their heaviest neighbours with edge weights. Blue "
-        "frame: of the image's class; dashed vermilion: of another.",
+        "Node by node",
+        f"Test nodes of {result.name} and their heaviest neighbours with edge weights. Blue "
+        "frame: of the node's class; dashed vermilion: of another.",
         tuple(exhibits),
     )
 

@@ -90,8 +90,8 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
         "gate, mean": nodes.gate.mean().item(),
         "bank nodes never looked at [%]": 100 * _share(looked_at == 0),
         "in-degree of the largest hub [edges]": int(looked_at.max()),
-        "images right only with the graph": int((found == "rescued").sum()),
-        "images wrong only with the graph": int((found == "harmed").sum()),
+        "nodes right only with the graph": int((found == "rescued").sum()),
+        "nodes wrong only with the graph": int((found == "harmed").sum()),
     }
     return pd.DataFrame({"measure": list(values), "value": list(values.values())}, dtype=object)
 

@@ -41,7 +41,7 @@ def reliability(calibrations: dict[str, pd.DataFrame], errors: dict[str, float])
         below.plot(100 * bins["confidence"], 100 * bins["share"], **look)
     above.set_ylabel("accuracy [%]")
     figure.legend(loc="outside upper center")
-    below.set_ylabel("images [%]")
+    below.set_ylabel("samples [%]")
     below.set_yscale("log")
     below.set_xlabel("confidence [%]")
     below.set_xlim(0, 101)
@@ -80,7 +80,7 @@ def teacher_agreement(agreements: pd.DataFrame) -> Figure:
         ink = INK if part == "both" else "white"
         right.bar_label(bars, texts, label_type="center", color=ink, fontsize=SMALLEST)
         left += share
-    right.set_xlabel("who is right [% of test images]")
+    right.set_xlabel("who is right [% of test samples]")
     right.set_xlim(0, 100)
     colours = [MODELS[model] for model in students.index]
     bars = apart.barh(names, students["kl"], color=colours)

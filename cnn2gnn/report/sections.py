@@ -54,14 +54,14 @@ def predictions(results: Sequence[Results]) -> Section:
         (
             Exhibit(
                 "reliability",
-                f"Reliability diagram, {measures.BINS} bins; below, the share of images. ECE: "
+                f"Reliability diagram, {measures.BINS} bins; below, the share of samples. ECE: "
                 "expected calibration error, 15 bins.",
                 source,
                 prediction_figures.reliability(calibrations, errors),
             ),
             Exhibit(
                 "confusion",
-                "Confusion: what test images of a class (row) are taken for.",
+                "Confusion: what test samples of a class (row) are taken for.",
                 source,
                 prediction_figures.class_matrix(
                     measures.confusion(*pooled["student"]), names, "true class", "predicted class"

@@ -11,7 +11,7 @@ from cnn2gnn.drawing.palette import INK, MODELS
 from cnn2gnn.drawing.style import PAGE, new_figure, styled
 
 COSTS = {
-    "milliseconds": "latency of one image [ms]",
+    "milliseconds": "latency of one sample [ms]",
     "megabytes": "parameters and bank [MB]",
     "seconds": "training [s]",
 }

@@ -20,10 +20,10 @@ def bank_sizes(results: Sequence[Results]) -> Section:
     best = chosen(measured)
     table = tables.over_runs(measured, "bank", ["validation", "test"])
     table["chosen"] = ["yes" if name == best else "" for name in table.index]
-    source = f"{sources(results, *FILES)}, and the images"
+    source = f"{sources(results, *FILES)}, and the data"
     choice = (
         f"Chosen: the smallest that costs at most {100 * TOLERATED:.1f} points on validation "
-        "images; test images choose nothing."
+        "samples; test samples choose nothing."
     )
     return Section(
         "The size of the bank",
@@ -79,7 +79,7 @@ def front(groups: Mapping[str, Sequence[Results]]) -> Section:
     if len(groups) == 1:
         shown = shown.drop(columns="configuration")
     text = (
-        "Test accuracy (of several runs the mean; inductive), latency of one image on this CPU, "
+        "Test accuracy (of several runs the mean; inductive), latency of one sample on this CPU, "
         "MB of parameters (float32) and bank, and seconds of the student's training, both stages, "
         "on the machine of the run; the teacher's are not counted. On the front: no other point "
         "is at least as good in all four, and better in one."

@@ -10,6 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from cnn2gnn.drawing.lettering import plain_names
@@ -33,6 +34,25 @@ def show_image(axes: Axes, image: Tensor, frame: str = FAINT, line: str = "-") -
     axes.set_axis_on()
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=frame, linestyle=line, linewidth=1.5)
+
+
+def place_image(
+    axes: Axes, image: Tensor, corner: tuple[float, float], side: float, frame: str, line: str = "-"
+) -> None:
+    """Put an image `(C, H, W)` into axes whose y grows downwards, in a square with a frame.
+
+    Args:
+        corner: left and upper edge of the square; side: its length, both in data units.
+    """
+    (left, top), (height, width) = corner, image.shape[1:]
+    fit = side / max(height, width)
+    x, y = left + (side - fit * width) / 2, top + (side - fit * height) / 2
+    pixels, extent = pixels_of(image), (x, x + fit * width, y + fit * height, y)
+    look: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+    axes.imshow(pixels, extent=extent, aspect="auto", **look)
+    outline = Rectangle((x, y), fit * width, fit * height, fill=False)
+    outline.set(edgecolor=frame, linestyle=line, linewidth=1.5)
+    axes.add_patch(outline)
 
 
 def draw_class_matrix(
@@ -91,7 +111,7 @@ def draw_adjacency(
     )
     if len(classes) <= READABLE:
         _class_ticks(axes, labels, bank_labels, plain_names(classes))
-    axes.set(xlabel="bank images, by class", ylabel="test images, by class")
+    axes.set(xlabel="bank nodes, by class", ylabel="test nodes, by class")
     _scale(axes, picture, "edge weight [× chance]")
 
 

@@ -57,7 +57,7 @@ def test_base_hidden_and_contributions_are_the_logits(which, change, node, reque
     torch.testing.assert_close(found.base_logits.softmax(0), own, atol=1e-3, rtol=0)
 
 
-def test_each_contribution_is_c_g_s_r(state):
+def test_each_contribution_is_what_the_neighbour_says_in_layer_2(state):
     found, nodes = state.original(), state.nodes
     network = nodes.student.network
     for position, neighbour in enumerate(found.neighbours):
@@ -65,9 +65,9 @@ def test_each_contribution_is_c_g_s_r(state):
         exact = network.base(nodes.features_of(neighbour))[0].softmax(0)
         torch.testing.assert_close(own, exact, atol=1e-3, rtol=0)
         for index in range(len(nodes.classes)):
-            residual = float(nodes.label(neighbour) == index) - float(own[index])
-            share = found.gate * float(found.weights[position]) * residual
-            expected = network.evidence_scale * share
+            y = float(nodes.label(neighbour) == index)
+            told = network.evidence_scale * found.gate * (y - float(own[index]))
+            expected = float(found.weights[position]) * (told + float(network.label_scale) * y)
             assert float(found.contributions[position, index]) == pytest.approx(expected, abs=1e-5)
 
 

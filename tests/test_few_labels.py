@@ -41,7 +41,9 @@ def test_each_class_keeps_its_share_and_no_image_is_lost(given: tuple[Student, S
         assert counts.sum() == round(share * len(splits.train))
         assert (counts - share * before).abs().max() <= 1 and counts.min() >= 1
         assert torch.equal(counts + rest.labels.bincount(), before)
-        assert labelled.test is splits.test and labelled.validation is splits.validation
+        assert labelled.test is splits.test
+        told = labelled.validation.labels.bincount(minlength=10)  # they tell α: labels as well
+        assert told.sum() == max(10, round(share * len(splits.validation))) and told.min() >= 1
         images = labelled.train.images.flatten(1).float()
         if smaller is not None:
             assert torch.cdist(smaller, images).min(1).values.max() < 1e-2, "not nested"

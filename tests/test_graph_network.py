@@ -14,7 +14,7 @@ from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.registry import LAYERS, LEARNERS
 
-D, CLASSES, K, M = 12, 5, 4, 60
+D, CLASSES, K, M, ALPHA = 12, 5, 4, 60, 1.5
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(M + 10, D, generator=GENERATOR)
 LABELS = torch.randint(0, CLASSES, (M,), generator=GENERATOR)
@@ -30,6 +30,8 @@ def make(graph: str = "adaptive", scope: str = "bank", layer: str = "mean") -> G
     for name, parameter in network.named_parameters():
         if "message" in name:
             nn.init.normal_(parameter, std=0.3)
+    if scope == "bank" and learner is not None:
+        network.label_scale.fill_(ALPHA)
     return network.eval()
 
 
@@ -44,7 +46,7 @@ def test_logits_are_the_two_layers_edge_by_edge(layer: str) -> None:
     bank = bank_of(network)
     out = network(QUERIES, bank)
     for i, x in enumerate(QUERIES):
-        messages, evidence = torch.zeros(256), torch.zeros(CLASSES)
+        messages, evidence, votes = torch.zeros(256), torch.zeros(CLASSES), torch.zeros(CLASSES)
         u = network.project.weight @ x
         for j, s in zip(out.graph.neighbours[i], out.graph.weights[i], strict=True):
             y = F.one_hot(LABELS[j], CLASSES).float()
@@ -54,8 +56,10 @@ def test_logits_are_the_two_layers_edge_by_edge(layer: str) -> None:
             )
             messages += s * (network.label_message(y) + network.residual_message(r) + t)
             evidence += s * r
+            votes += s * y
         h = torch.relu(network.norm(network.layer1(x) + messages))
         expected = network.layer2(h) + network.evidence_scale * out.gate[i] * evidence
+        expected = expected + ALPHA * votes
         torch.testing.assert_close(out.logits[i], expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(out.hidden_logits[i], network.layer2(h), rtol=1e-4, atol=1e-4)
 
@@ -115,6 +119,7 @@ def test_without_messages_it_is_its_twin_to_the_bit() -> None:
     twin.load_state_dict({name: network.state_dict()[name] for name in twin.state_dict()})
     bank = bank_of(network)
     silent = copy.deepcopy(network)
+    silent.label_scale.zero_()
     for name, parameter in silent.named_parameters():
         if "message" in name:
             nn.init.zeros_(parameter)

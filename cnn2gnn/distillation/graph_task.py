@@ -14,6 +14,7 @@ from cnn2gnn.base.files import save_tensors
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
 from cnn2gnn.data.splitting import SNAPSHOT, stratified_order
+from cnn2gnn.distillation import label_scale
 from cnn2gnn.distillation.collectives import Shares, several_processes
 from cnn2gnn.distillation.features import StemFeatures, evaluating
 from cnn2gnn.distillation.sharded_search import ShardedSearch
@@ -163,22 +164,49 @@ class GraphTask:
         In scope `batch`, neighbours come from shuffled validation batches.
         """
         assert isinstance(module, GraphNetwork)
-        labels = self.validation.labels
-        nodes = module(self.features.held_out, pixels=self.student.pixels(self.validation.images))
-        if module.scope == "batch":
-            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-            size = min(self.config.runtime.eval_batch_size, len(labels))
-            logits = InBatches(self.student, nodes, None)(order.to(labels.device), size)
-        elif module.scope == "none":
-            logits = nodes.logits
-        else:
-            logits = inductive(self.student, nodes, self._bank(slice(None))).logits
+        labels, nodes = self.validation.labels, self._held_out()
+        logits = self._with_neighbours(nodes)
         if self.snapshots is not None and module.scope != "none":
             self._save_snapshot(nodes, self.snapshots, epoch)
         return {
             "accuracy": accuracy(logits, labels),
             "base_accuracy": accuracy(nodes.logits, labels),
         }
+
+    @torch.no_grad()
+    def learn_label_scale(self) -> None:
+        """Set α, when everything else has been learned, by the validation images.
+
+        In scope `batch` it stays 0: neighbours there have no labels.
+        """
+        network = self.network
+        if network.scope != "bank":
+            return
+        said = []
+        with evaluating(network):
+            nodes = self._held_out()
+            for alpha in (0, 1):
+                network.label_scale.fill_(alpha)
+                said.append(self._with_neighbours(nodes))
+        votes = said[1] - said[0]  # z + v − z
+        network.label_scale.fill_(label_scale.fitted(said[0], votes, self.validation.labels))
+
+    def _held_out(self) -> StudentOutput:
+        """The validation images without neighbours."""
+        pixels = self.student.pixels(self.validation.images)
+        out: StudentOutput = self.network(self.features.held_out, pixels=pixels)
+        return out
+
+    def _with_neighbours(self, nodes: StudentOutput) -> Tensor:
+        """Logits of the validation images, `(V, C)`, with neighbours if the network has any."""
+        if self.network.scope == "none":
+            return nodes.logits
+        if self.network.scope == "bank":
+            return inductive(self.student, nodes, self._bank(slice(None))).logits
+        count, device = len(self.validation), nodes.logits.device
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).to(device)
+        size = min(self.config.runtime.eval_batch_size, count)
+        return InBatches(self.student, nodes, None)(order, size)
 
     def _look(self, shared: bool = True) -> StemFeatures:
         """What the stem makes of the images now."""

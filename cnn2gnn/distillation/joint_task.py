@@ -64,6 +64,11 @@ class JointTask(GraphTask):
         self._look_after(epoch + 1)
         return super().validate(self.network, epoch)
 
+    def learn_label_scale(self) -> None:
+        """As `GraphTask.learn_label_scale`, with the stem as it is now."""
+        self._look_after(self.config.training.graph_epochs)
+        super().learn_label_scale()
+
     def _look_after(self, passes: int) -> None:
         """Take the features after so many passes, unless it has been done."""
         if self._after == passes:

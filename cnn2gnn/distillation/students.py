@@ -118,6 +118,7 @@ class Students:
             self._seen = task.features if again else None
         self._fit(task, graph_recipe(config), stage + GRAPH)
         if self.fabric.is_global_zero:
+            task.learn_label_scale()
             student.save(path)
         self._done(stage + GRAPH)
 

@@ -45,7 +45,8 @@ def with_few_labels(splits: Splits, share: float, seed: int) -> tuple[Splits, Im
     """Keep a share of the training labels; return what can be trained on, and the other images.
 
     Args:
-        share: in (0, 1), of each class; validation and test stay as they are.
+        share: in (0, 1), of each class. Of the validation labels, which tell how much labels count
+            (`distillation.label_scale`), the same share is left, at least one a class; test stays.
         seed: of the draw. With the same seed, a smaller share is part of a larger one.
 
     Raises:
@@ -60,7 +61,10 @@ def with_few_labels(splits: Splits, share: float, seed: int) -> tuple[Splits, Im
             f"from {classes}, one a class, to {len(order) - 1} are needed"
         )
     labelled, rest = (train.subset(part.sort().values) for part in order.tensor_split([count]))
-    return splits._replace(train=labelled), rest
+    held_out = splits.validation
+    few = max(classes, round(share * len(held_out)))
+    rows = stratified_order(held_out.labels, seed, TRAIN)[:few].sort().values
+    return splits._replace(train=labelled, validation=held_out.subset(rows)), rest
 
 
 @torch.no_grad()

@@ -58,9 +58,9 @@ def evidence_figure(
 ) -> Figure:
     """Draw what each edge does to a logit through either layer, for and against.
 
-    Solid: its exact share in layer 2, c·g_i·s_ij·r_j; the solid bars add up. Hatched: what layer 1
-    loses when its message is left out; these do not. One panel for the predicted class and, where
-    it is another, one for the true class.
+    Solid: its exact share in layer 2, s_ij (c·g_i·r_j + α y_j); the solid bars add up. Hatched:
+    what layer 1 loses when its message is left out; these do not. One panel for the predicted class
+    and, where it is another, one for the true class.
 
     Args:
         names: what the neighbours are called, k of them, as matplotlib can draw it.

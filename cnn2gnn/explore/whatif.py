@@ -27,8 +27,8 @@ class Prediction:
         hidden: `(C,)`, what the neighbours change through layer 1, all together.
         hidden_shares: `(k, C)`, how much of `hidden` is lost when the message of one neighbour is
             left out. Layer 1 is not linear: they do not add up to `hidden`.
-        contributions: `(k, C)`, what each edge adds in layer 2, exactly: c·g_i·s_ij·r_j; zero in
-            scope batch, whose neighbours have no labels.
+        contributions: `(k, C)`, what each edge adds in layer 2, exactly: s_ij (c·g_i·r_j + α y_j).
+            Zero in scope batch, whose neighbours have no labels.
     """
 
     node: Node
@@ -61,9 +61,12 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     out = apply(nodes.student, query, on[None])
     assert out.gate is not None and out.hidden_logits is not None  # there are neighbours
     weights = shared_out(query.graph.weights, on[None])[0]  # (k,)
-    residuals = query.bank.residuals[query.graph.neighbours[0]]  # (k, C)
-    # logits_i − V h_i = Σ_j c·g_i·s_ij·r_j, term by term
-    contributions = network.evidence_scale * out.gate * weights[:, None] * residuals
+    bank, there = query.bank, query.graph.neighbours[0]  # (k,)
+    residuals = bank.residuals[there]  # r_j, (k, C)
+    answers = residuals + bank.probabilities[there]  # y_j, (k, C)
+    # logits_i − V h_i = Σ_j s_ij (c·g_i·r_j + α y_j), term by term
+    told = network.evidence_scale * out.gate * residuals + network.label_scale * answers
+    contributions = weights[:, None] * told
     shares = out.hidden_logits - _without_each_message(network, query, weights)  # (k, C)
     order = _edges(query)  # (n,)
     distances = query.graph.distances

@@ -32,11 +32,12 @@ class GraphNetwork(nn.Module):
     S = learner(u)                                           the sparse graph
     h_i = ReLU(norm(W x_i + Σ_j s_ij m_ij))                  layer 1
     m_ij = A y_j + B r_j + T(u_i − u_j)                      what a neighbour tells
-    logits_i = V h_i + c·g_i·Σ_j s_ij r_j                    layer 2
+    logits_i = V h_i + Σ_j s_ij (c·g_i·r_j + α y_j)          layer 2
 
     Neighbours j are nodes of a bank: y_j says what they are, r_j = y_j − softmax(base_j) what the
     network gets wrong on them. Without edges the network is a perceptron of two layers, and what it
-    then says is called base: base_i = V ReLU(norm(W x_i)).
+    then says is called base: base_i = V ReLU(norm(W x_i)). Training images teach all of this
+    but α, which they cannot tell: see `distillation.label_scale`.
 
     Args:
         d: of the node features.
@@ -47,6 +48,8 @@ class GraphNetwork(nn.Module):
         layer: makes what weighs messages, from the keys' width and the number of heads; s_ij above
             are its weights.
     """
+
+    label_scale: Tensor  # α >= 0, a scalar; 0 in scope `batch`, and without a graph there is none
 
     def __init__(
         self,
@@ -81,11 +84,12 @@ class GraphNetwork(nn.Module):
         self.gate = Gate()
         # c = exp(log_scale), so that the neighbours' evidence is never subtracted
         self.log_scale = nn.Parameter(torch.tensor(1.0))
+        self.register_buffer("label_scale", torch.tensor(0.0))  # α
         self.weighting = layer(width, learner.heads)
 
     @property
     def evidence_scale(self) -> float:
-        """c > 0 in c·g_i·Σ_j s_ij r_j."""
+        """c > 0 in Σ_j s_ij (c·g_i·r_j + α y_j)."""
         return self.log_scale.exp().item()
 
     @property
@@ -218,8 +222,9 @@ class GraphNetwork(nn.Module):
         base_logits = self.layer2(self._hidden(own))  # (B, C)
         hidden_logits = self.layer2(self._hidden(own + messages))  # V h_i, (B, C)
         gate = self.gate(gate_numbers(base_logits, votes, graph))  # (B,)
-        # logits_i = V h_i + c·g_i·e_i
+        # logits_i = V h_i + c·g_i·e_i + α Σ_j s_ij y_j
         logits = hidden_logits + self.log_scale.exp() * gate[:, None] * evidence
+        logits = logits + self.label_scale * votes
         return StudentOutput(logits, base_logits, gate, x, graph, None, hidden_logits)
 
     def _differences(self, u: Tensor, graph: SparseGraph, bank: Bank) -> Tensor:

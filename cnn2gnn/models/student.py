@@ -202,6 +202,8 @@ class Student(nn.Module):
                 f"{source} was made with parts of your own {made_with or 'of no kind'}, "
                 f"given are {given or 'none'}: hand over the same"
             )
+        if student.network.learner is not None:  # older versions had no α
+            tensors = {"network.label_scale": torch.tensor(0.0), **tensors}
         load_state(student, tensors, source)
         return student.eval()
 

@@ -88,6 +88,7 @@ def graph_summary(nodes: RunNodes) -> pd.DataFrame:
         "purity (weight within the class)": purity(graph, labels, bank_labels).mean().item(),
         "purity expected by chance": _chance(labels, bank_labels),
         "gate, mean": nodes.gate.mean().item(),
+        "weight of the neighbours' labels α": nodes.student.network.label_scale.item(),
         "bank nodes never looked at [%]": 100 * _share(looked_at == 0),
         "in-degree of the largest hub [edges]": int(looked_at.max()),
         "nodes right only with the graph": int((found == "rescued").sum()),

@@ -10,7 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn2gnn.graph import AdaptiveNeighbours, approximate, distances, nearest, search
+from cnn2gnn.graph import (
+    AdaptiveNeighbours,
+    approximate,
+    distances,
+    nearest,
+    search,
+    search_keys,
+)
 
 
 class BruteDescent:
@@ -68,7 +75,7 @@ def test_other_queries_do_so_too_without_what_they_exclude(index, monkeypatch):
     keys, queries = clustered(2000), clustered(1500, seed=1)
     queries[:1000] = keys[:1000]  # would find themselves
     exclude = torch.arange(1500).where(torch.arange(1500) < 1000, -1)
-    found = nearest(queries, search.SearchKeys.of(keys), 10, exclude)
+    found = nearest(queries, search_keys.SearchKeys.of(keys), 10, exclude)
     assert not (found == exclude[:, None]).any()
     monkeypatch.setattr(search, "EXACT", 10_000)
     assert recall(found, nearest(queries, keys, 10, exclude)) > 0.97

@@ -76,7 +76,7 @@ def with_answers(student: Student, bank: Bank, images: Tensor, answers: Tensor) 
     """
     nodes = student.bank_nodes(images, torch.full((len(images),), -1))
     both = bank.joined(nodes)
-    known = bank.residuals + bank.probabilities  # y_j, (M, C)
+    known = bank.answers  # (M, C)
     return AnsweredBank(
         both.keys,
         both.labels,

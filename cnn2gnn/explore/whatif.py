@@ -61,9 +61,8 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     out = apply(nodes.student, query, on[None])
     assert out.gate is not None and out.hidden_logits is not None  # there are neighbours
     weights = shared_out(query.graph.weights, on[None])[0]  # (k,)
-    bank, there = query.bank, query.graph.neighbours[0]  # (k,)
-    residuals = bank.residuals[there]  # r_j, (k, C)
-    answers = residuals + bank.probabilities[there]  # y_j, (k, C)
+    looked_at = query.bank.subset(query.graph.neighbours[0])
+    residuals, answers = looked_at.residuals, looked_at.answers  # (k, C)
     # logits_i − V h_i = Σ_j s_ij (c·g_i·r_j + α y_j), term by term
     told = network.evidence_scale * out.gate * residuals + network.label_scale * answers
     contributions = weights[:, None] * told

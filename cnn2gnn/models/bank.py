@@ -49,6 +49,11 @@ class Bank:
         return residuals.scatter_add_(1, self.labels.clamp(min=0)[:, None], known)
 
     @cached_property
+    def answers(self) -> Tensor:
+        """y_j, `(M, C)`: one-hot, or softmax(base_j) of an unlabelled node."""
+        return self.residuals + self.probabilities
+
+    @cached_property
     def places(self) -> Tensor:
         """Where the nodes lie, prepared for the search: their pixels if there are any, or keys."""
         return SearchKeys.of(self.keys if self.pixels is None else self.pixels)

@@ -165,7 +165,14 @@ class GraphTask:
         """
         assert isinstance(module, GraphNetwork)
         labels, nodes = self.validation.labels, self._held_out()
-        logits = self._with_neighbours(nodes)
+        if module.scope == "batch":
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+            size = min(self.config.runtime.eval_batch_size, len(labels))
+            logits = InBatches(self.student, nodes, None)(order.to(labels.device), size)
+        elif module.scope == "none":
+            logits = nodes.logits
+        else:
+            logits = inductive(self.student, nodes, self._bank(slice(None))).logits
         if self.snapshots is not None and module.scope != "none":
             self._save_snapshot(nodes, self.snapshots, epoch)
         return {
@@ -182,31 +189,20 @@ class GraphTask:
         network = self.network
         if network.scope != "bank":
             return
-        said = []
+        network.label_scale.zero_()
+        bank = self._bank(slice(None))
         with evaluating(network):
-            nodes = self._held_out()
-            for alpha in (0, 1):
-                network.label_scale.fill_(alpha)
-                said.append(self._with_neighbours(nodes))
-        votes = said[1] - said[0]  # z + v − z
-        network.label_scale.fill_(label_scale.fitted(said[0], votes, self.validation.labels))
+            found = inductive(self.student, self._held_out(), bank)
+        assert found.graph is not None
+        votes = found.graph.aggregate(bank.answers)  # v_i = Σ_j s_ij y_j, (V, C)
+        alpha = label_scale.fitted(found.logits, votes, self.validation.labels)
+        network.label_scale.fill_(alpha)
 
     def _held_out(self) -> StudentOutput:
         """The validation images without neighbours."""
         pixels = self.student.pixels(self.validation.images)
         out: StudentOutput = self.network(self.features.held_out, pixels=pixels)
         return out
-
-    def _with_neighbours(self, nodes: StudentOutput) -> Tensor:
-        """Logits of the validation images, `(V, C)`, with neighbours if the network has any."""
-        if self.network.scope == "none":
-            return nodes.logits
-        if self.network.scope == "bank":
-            return inductive(self.student, nodes, self._bank(slice(None))).logits
-        count, device = len(self.validation), nodes.logits.device
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).to(device)
-        size = min(self.config.runtime.eval_batch_size, count)
-        return InBatches(self.student, nodes, None)(order, size)
 
     def _look(self, shared: bool = True) -> StemFeatures:
         """What the stem makes of the images now."""

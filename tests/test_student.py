@@ -93,6 +93,19 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         Student.load(tmp_path / "s.safetensors")
 
 
+@pytest.mark.parametrize("claim", ["hidden", "classes", "size", "channels"])
+def test_a_file_that_claims_more_than_memory_holds_is_refused_at_once(
+    tmp_path: Path, claim: str
+) -> None:
+    path = tmp_path / "s.safetensors"
+    make(stem="linear").save(path)
+    tensors, metadata = load_tensors(path)
+    (metadata["config"] if claim == "hidden" else metadata)[claim] = 10**7  # of 4 bytes, squared
+    save_tensors(path, tensors, metadata)
+    with pytest.raises(ValueError, match="holds no student: what it holds does not fit"):
+        Student.load(path)
+
+
 def test_a_bank_that_is_too_small_is_named() -> None:
     with pytest.raises(ValueError, match=r"at least k \+ 2 = 6 images, not 5"):
         make().bank(IMAGES[:5], LABELS[:5])

@@ -10,7 +10,7 @@ import torchvision
 from conftest import small_config
 from torch import nn
 
-from cnn2gnn.base.files import BrokenFileError
+from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.models.networks import build_network
@@ -60,6 +60,20 @@ def test_any_module_is_a_teacher() -> None:
     teacher = Teacher(network, [0.0] * 3, [1.0] * 3, "mine")
     images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
     assert torch.equal(teacher(images), network(images / 255))
+
+
+@pytest.mark.parametrize("claim", ["classes", "channels"])
+def test_a_file_that_claims_more_than_memory_holds_is_refused_at_once(
+    tmp_path: Path, claim: str
+) -> None:
+    path = tmp_path / "t.safetensors"
+    statistics = {"mean": [0.5], "std": [0.5]}
+    Teacher.build("resnet20", channels=1, size=8, classes=3, **statistics).save(path)
+    tensors, facts = load_tensors(path)
+    facts["shape"][claim] = 10**11
+    save_tensors(path, tensors, facts)
+    with pytest.raises(BrokenFileError, match="holds no teacher: what it holds does not fit"):
+        Teacher.load(path)
 
 
 def test_one_weight_more_is_another_teacher() -> None:

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ import psutil
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnn2gnn.base import checksums
 
@@ -207,7 +207,28 @@ def load_state(module: Any, tensors: Mapping[str, Tensor], source: str | Path) -
         ValueError: names are missing or unknown, a shape or type differs, or weights are not
             finite.
     """
-    own = module.state_dict()
+    _check_fit(module.state_dict(), tensors, source)
+    module.load_state_dict(tensors)
+
+
+def check_claim(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    """Check that the module that `make` builds fits these weights, before it takes any memory.
+
+    What a file says of itself may be larger than any memory, so the module is built on torch's
+    device "meta", where tensors have shapes alone.
+
+    Raises:
+        ValueError: as `load_state`.
+    """
+    with torch.device("meta"):
+        own = make().state_dict()
+    _check_fit(own, tensors, "what it holds")
+
+
+def _check_fit(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
+) -> None:
+    """Raise a ValueError that names the first of the `tensors` that does not fit to `own`."""
     wrong = [f"{name} is missing" for name in own if name not in tensors]
     wrong += [f"{name} is unknown" for name in tensors if name not in own]
     wrong += [
@@ -224,7 +245,6 @@ def load_state(module: Any, tensors: Mapping[str, Tensor], source: str | Path) -
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ValueError(f"{source} does not fit this model: {wrong[0]}{more}")
-    module.load_state_dict(tensors)
 
 
 def _finite(tensor: Tensor) -> bool:

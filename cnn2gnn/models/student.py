@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.base.disk import collected
-from cnn2gnn.base.files import load_state, load_tensors, save_tensors
+from cnn2gnn.base.files import check_claim, load_state, load_tensors, save_tensors
 from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.config import StudentConfig, check_group
 from cnn2gnn.graph import GraphLearner, Heads
@@ -193,6 +193,10 @@ class Student(nn.Module):
             made_with, given = shape.pop("own"), _kinds(stem, learner)
             config = StudentConfig(**shape.pop("config"))
             check_group(config)
+            if learner is not None or config.graph != "none":  # older versions had no α
+                tensors = {"network.label_scale": torch.tensor(0.0), **tensors}
+            if not made_with | given:  # how large parts of your own are is yours to say
+                check_claim(lambda: cls(config, **shape), tensors)
             student = cls(config, **shape, stem=copy.deepcopy(stem), learner=learner)
         except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
             why = str(error).partition("\n")[0]  # torch says more
@@ -202,8 +206,6 @@ class Student(nn.Module):
                 f"{source} was made with parts of your own {made_with or 'of no kind'}, "
                 f"given are {given or 'none'}: hand over the same"
             )
-        if student.network.learner is not None:  # older versions had no α
-            tensors = {"network.label_scale": torch.tensor(0.0), **tensors}
         load_state(student, tensors, source)
         return student.eval()
 

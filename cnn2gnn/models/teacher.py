@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.base.disk import collected
-from cnn2gnn.base.files import BrokenFileError, load_state, load_tensors, module_hash, save_tensors
+from cnn2gnn.base.files import (
+    BrokenFileError,
+    check_claim,
+    load_state,
+    load_tensors,
+    module_hash,
+    save_tensors,
+)
 from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.data import ImageSet, channel_statistics
 from cnn2gnn.models.layers import Floats, Normalise
@@ -82,8 +90,11 @@ class Teacher(nn.Module):
         try:
             if wrong := misfit(facts, _FACTS):
                 raise ValueError(wrong)
-            nothing = [0.0] * facts["shape"]["channels"]  # statistics come with the weights
-            teacher = cls.build(facts["name"], **facts["shape"], mean=nothing, std=nothing)
+            # statistics come with the weights
+            nothing = [0.0] * len(tensors["normalise.mean"].flatten())
+            make = partial(cls.build, facts["name"], **facts["shape"], mean=nothing, std=nothing)
+            check_claim(make, tensors)
+            teacher = make()
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = str(error).partition("\n")[0]  # torch says more
             raise BrokenFileError(f"{path} holds no teacher: {why}") from error

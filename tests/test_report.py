@@ -23,7 +23,7 @@ from cnn2gnn.distillation.distil import distil
 from cnn2gnn.drawing.palette import class_colours
 from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
 from cnn2gnn.report import Report
-from cnn2gnn.report.accuracy_sections import accuracy
+from cnn2gnn.report.accuracy_sections import accuracy, batches
 from cnn2gnn.report.model_card import model_card
 from cnn2gnn.report.results import Results
 from cnn2gnn.runs import Run
@@ -250,6 +250,19 @@ class TestTwin:
         text = accuracy([Results.read(as_if(second_run, twin_kd_weight=0.25))]).text
         assert "same features" not in text
         assert "kd_weight 0.25 instead of 0.5" in text
+
+    def test_near_copies_are_left_out_beside_it_where_every_run_has_one(
+        self, small_run, second_run
+    ):
+        tables = {}
+        for name, runs in {"all": [second_run], "some": [small_run, second_run]}.items():
+            found = batches([Results.read(run) for run in runs]).exhibits
+            tables[name] = next(each for each in found if each.name == "near_copies")
+        assert "of the twin and" in tables["all"].caption
+        twin = second_run.metrics()["baselines"]["twin"]["accuracy"]
+        shown = tables["all"].numbers.set_index("without")["twin_accuracy"]
+        assert shown["0%"] == pytest.approx(twin)
+        assert "without neighbours and" in tables["some"].caption
 
     def test_a_stem_that_went_on_gives_no_features_in_common(self, second_run):
         text = accuracy([Results.read(as_if(second_run, stage_two="joint"))]).text

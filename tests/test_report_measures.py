@@ -110,7 +110,7 @@ class TestMeasures:
         assert row["gain"] == pytest.approx(float(gain), abs=1e-6)
         accuracy = results.metrics["student"]["accuracy"]
         assert table.loc[0, "accuracy"] == pytest.approx(accuracy["inductive"])
-        assert table.loc[0, "base_accuracy"] == pytest.approx(accuracy["no_graph"])
+        assert table.loc[0, "beside"] == pytest.approx(accuracy["no_graph"])
 
     def test_batches_repeat_the_figures_of_the_run(self, results):
         run = results.run.config.runtime

@@ -17,16 +17,17 @@ from cnn2gnn.registry import MODALITIES
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)  # of the test images, the nearest to the bank first
 
 
-def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataFrame:
+def near_copies(splits: Splits, logits: Tensor, beside: Tensor) -> pd.DataFrame:
     """Accuracies without the share of test images nearest to a training image as raw samples.
 
     Args:
-        splits: the images; logits, base_logits: of the test images `(N, C)`, with and without
-            their graph.
+        splits: the images.
+        logits: of the test images `(N, C)`, with their graph.
+        beside: of the test images `(N, C)`, by the twin or whatever else has no graph.
 
     Returns:
-        One row a share: without (as text), images that are left, base_accuracy and accuracy in
-        [0, 1], and gain, their difference.
+        One row a share: without (as text), images that are left, accuracy and beside in [0, 1], and
+        gain, their difference.
     """
     vectors = MODALITIES[splits.train.modality].vectors
     queries, keys = (
@@ -35,10 +36,10 @@ def near_copies(splits: Splits, logits: Tensor, base_logits: Tensor) -> pd.DataF
     )
     distances = chosen_distances(queries, keys, 1)[1][:, 0]  # (N,)
     labels = splits.test.labels
-    right, base_right = ((said.argmax(1) == labels).float() for said in (logits, base_logits))
+    right, right_beside = ((said.argmax(1) == labels).float() for said in (logits, beside))
     rows = []
     for share in SHARES:
         kept = distances.argsort(descending=True)[: round((1 - share) * len(distances))]
-        base, accuracy = base_right[kept].mean().item(), right[kept].mean().item()
-        rows.append((f"{share:.0%}", len(kept), base, accuracy, accuracy - base))
-    return pd.DataFrame(rows, columns=["without", "images", "base_accuracy", "accuracy", "gain"])
+        accuracy, other = right[kept].mean().item(), right_beside[kept].mean().item()
+        rows.append((f"{share:.0%}", len(kept), other, accuracy, accuracy - other))
+    return pd.DataFrame(rows, columns=["without", "images", "beside", "accuracy", "gain"])

@@ -162,7 +162,6 @@ def batches(results: Sequence[Results]) -> Section:
     no_graph, inductive = (
         sum(m[protocol] for m in metrics) / len(metrics) for protocol in ("no_graph", "inductive")
     )
-    copies = tables.tidy(results, _near_copies, NODES_FILE)
     source = sources(results, NODES_FILE, STUDENT_FILE, BANK_FILE)
     shown = sizes.pivot_table("accuracy", "batch_size", ["order"], aggfunc=["mean", "std"]) * 100
     table = pd.DataFrame(
@@ -200,18 +199,29 @@ def batches(results: Sequence[Results]) -> Section:
                 table,
                 sizes,
             ),
-            Exhibit(
-                "near_copies",
-                "Audit: accuracy without and with neighbours, when the test samples nearest to a "
-                "training sample (of images: in pixels, at 8x8) are left out. What vanishes with "
-                "them was found in near copies.",
-                f"{sources(results, NODES_FILE)}, and the data",
-                tables.over_runs(copies, "without", ["base_accuracy", "accuracy", "gain"]),
-                copies,
-            ),
+            _near_copies(results),
         ),
     )
 
 
-def _near_copies(result: Results) -> pd.DataFrame:
-    return near_copies(result.splits, result.tensors["logits"], result.tensors["base_logits"])
+def _near_copies(results: Sequence[Results]) -> Exhibit:
+    """What the graph is worth without test samples that have near copies among the training ones.
+
+    Beside the twin; where a run has none, beside the student itself without neighbours.
+    """
+    twins = all("twin_logits" in result.tensors for result in results)
+    rival, is_called = ("twin", "the twin") if twins else ("base", "the student without neighbours")
+    found = tables.tidy(
+        results,
+        lambda r: near_copies(r.splits, r.tensors["logits"], r.tensors[f"{rival}_logits"]),
+        NODES_FILE,
+    ).rename(columns={"beside": f"{rival}_accuracy"})
+    return Exhibit(
+        "near_copies",
+        f"Audit: accuracy of {is_called} and with the graph, when the test samples nearest to a "
+        "training sample (of images: in pixels, at 8x8) are left out. What vanishes with them was "
+        "found in near copies.",
+        f"{sources(results, NODES_FILE)}, and the data",
+        tables.over_runs(found, "without", [f"{rival}_accuracy", "accuracy", "gain"]),
+        found,
+    )

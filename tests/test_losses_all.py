@@ -246,10 +246,12 @@ def test_each_is_what_a_run_takes(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(ORACLES) - {"kd"}))
 def test_a_student_learns_by_each(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     runs = tmp_path_factory.getbasetemp() / "losses"  # they share the teacher
-    few = {"train_images": 100, "stem": "linear", "teacher_epochs": 30, "epochs": 15}
-    config = small_config(runs, run=name, loss=name, graph_epochs=1, **few)
+    few = {"train_images": 300, "teacher_epochs": 15, "epochs": 15, "graph_epochs": 1}
+    weight = 0.1 if name == "sp" else 0.5  # SP's term at 0.5 leaves the labels little to say
+    config = small_config(runs, run=name, loss=name, kd_weight=weight, **few)
     metrics = distil(config).metrics()
-    assert metrics["student"]["accuracy"]["no_graph"] > 0.2  # guessing: 0.1
+    # guessing: 0.1, measured: 0.85 and more; rounding differs by processor, and training with it
+    assert metrics["student"]["accuracy"]["no_graph"] > 0.6
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -100,7 +100,7 @@ def test_a_file_that_claims_more_than_memory_holds_is_refused_at_once(
     path = tmp_path / "s.safetensors"
     make(stem="linear").save(path)
     tensors, metadata = load_tensors(path)
-    (metadata["config"] if claim == "hidden" else metadata)[claim] = 10**7  # of 4 bytes, squared
+    (metadata["config"] if claim == "hidden" else metadata)[claim] = 10**7
     save_tensors(path, tensors, metadata)
     with pytest.raises(ValueError, match="holds no student: what it holds does not fit"):
         Student.load(path)

@@ -17,7 +17,7 @@ from cnn2gnn.graph.search_keys import Prepared, checked_norms, prepared_of
 EXACT = 100_000  # queries or keys up to which the search is exact
 SPARE = 8  # proposals beyond k, which true distances choose among
 RANKED_BYTES = 2**27  # of proposed keys that are compared at a time
-DISTANCE_BYTES = 16 * 2**20  # of the (M, rows) distances that exist at a time; fits into caches
+DISTANCE_BYTES = 32 * 2**20  # of the (M, rows) distances that exist at a time; more is no faster
 BLOCK = 16  # keys whose nearest stands for them in the first stage of the selection
 
 
@@ -65,7 +65,9 @@ def nearest(queries: Tensor, keys: Tensor | None, k: int, exclude: Tensor | None
 def _exact(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
     """The k nearest keys `(N, k)` of queries `(N, d)` that were moved as the keys are."""
     points, norms, _ = keys
-    rows = min(len(queries), max(1, DISTANCE_BYTES // (len(points) * points.itemsize)))
+    fitting = max(1, DISTANCE_BYTES // (len(points) * points.itemsize))
+    # of equal size: a product of few columns takes nearly as long as one of many
+    rows = -(-len(queries) // -(-len(queries) // fitting))
     # for all chunks: memory that has been touched is faster than new
     buffer = norms.new_empty(len(points) * max(2, rows))
     found = []

@@ -72,14 +72,18 @@ def test_logits_are_the_two_layers_edge_by_edge(layer: str) -> None:
     ],
 )
 @pytest.mark.parametrize("scope", ["bank", "batch"])
-def test_every_trained_part_gets_a_gradient(graph: str, layer: str, scope: str) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_every_trained_part_gets_a_gradient(
+    graph: str, layer: str, scope: str, mixed: bool
+) -> None:
     network = make(graph, scope, layer).train()
     bank, exclude = bank_of(network), None
     pixels = QUERIES.sigmoid() if bank.pixels is not None else None
     if scope == "batch":
         bank, exclude = network.among(QUERIES, pixels), torch.arange(len(QUERIES))
-    out = network(QUERIES, bank, exclude, pixels)
-    F.cross_entropy(out.logits, LABELS[: len(QUERIES)]).backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        out = network(QUERIES, bank, exclude, pixels)
+    F.cross_entropy(out.logits.float(), LABELS[: len(QUERIES)]).backward()
     # among unlabelled nodes nothing is known to be wrong: neither gate nor B has anything to do
     idle = {"gate", "log_scale", "residual_message"} if scope == "batch" else set()
     idle |= set() if network.learner.learns_keys else {"project"}

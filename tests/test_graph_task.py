@@ -15,6 +15,7 @@ from cnn2gnn.distillation import graph_task
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.features import StemFeatures
 from cnn2gnn.distillation.graph_task import GraphTask
+from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.registry import LEARNERS
 from cnn2gnn.runs import load_splits
@@ -36,6 +37,25 @@ def met(task: GraphTask, indices: Tensor, epoch: int) -> tuple[tuple, StudentOut
     task.module.register_forward_hook(lambda _, given, out: seen.append((given, out)))
     task.loss(task.module, indices, epoch)
     return seen[-1]
+
+
+def test_in_mixed_precision_keys_and_features_are_not_rounded(tmp_path: Path) -> None:
+    """As Lightning would do with all that a module is given."""
+    task, _, _ = make(tmp_path)
+    fabric = make_fabric("cpu", 1, 1, "bf16-mixed")
+    model = fabric.setup(task.module)
+    seen, products = [], set()
+    task.module.register_forward_pre_hook(lambda _, given: seen.append(given))
+    task.module.layer1.register_forward_hook(lambda _, __, out: products.add(out.dtype))
+    indices = torch.arange(40)
+    fabric.backward(task.loss(model, indices, 0))
+    ((x, bank, _, _),) = seen
+    assert torch.equal(x, task.features.view(1)[indices])
+    keys = task.module.keys(task.features.clean)
+    assert bank.keys.dtype == torch.float32
+    between = torch.cdist(bank.keys, keys, compute_mode="donot_use_mm_for_euclid_dist")
+    assert between.min(1).values.max() < 1e-4
+    assert torch.bfloat16 in products, "autocast is on"
 
 
 @pytest.mark.parametrize("graph", [name for name in LEARNERS if name != "none"])

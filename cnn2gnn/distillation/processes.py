@@ -73,18 +73,23 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
     from lightning_fabric import Fabric  # seconds to import: who only looks shall not wait
     from lightning_fabric.strategies import DDPStrategy
 
+    from cnn2gnn.distillation.precision import Autocast
+
     on_cuda = torch.cuda.is_available() and device in ("auto", "cuda")
     if device == "cuda" and not on_cuda:
         raise ConfigError("device='cuda' asked for, but no CUDA GPU is here; use auto or cpu")
     if on_cuda and devices > torch.cuda.device_count():
         raise ConfigError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
     several = DDPStrategy(timeout=WAIT, find_unused_parameters=True)
+    if precision == "auto":
+        precision = resolve_precision(device)
+    mixed = None if precision == "32-true" else Autocast(precision, "cuda" if on_cuda else "cpu")  # type: ignore[arg-type]
     fabric = Fabric(
         accelerator=device,
         devices=devices,
         num_nodes=num_nodes,
         strategy=several if devices * num_nodes > 1 else "auto",
-        precision=resolve_precision(device) if precision == "auto" else precision,  # type: ignore[arg-type]
+        plugins=mixed,
     )
     fabric.launch()
     if fabric.local_rank > 0:

@@ -38,6 +38,7 @@ class Attention(GraphLayer):
     ) -> SparseGraph:
         """As `GraphLayer.forward`; the gradient flows into queries and keys."""
         with torch.autocast(queries.device.type, enabled=False):
+            queries, keys = (nodes.to(self.score.dtype) for nodes in (queries, keys))
             # embedding, not keys[neighbours]: its gradient sums in the same order on any run
             there = self.key(F.embedding(graph.neighbours, keys))  # (N, k, H·c)
             sums = self.query(queries)[:, None] + there  # (N, k, H·c)

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
-from cnn2gnn.base.files import BrokenFileError
+from cnn2gnn.base.files import BrokenFileError, load_tensors
 from cnn2gnn.distillation.loop import (
     CHECKPOINT,
     NotFiniteError,
@@ -131,6 +131,21 @@ def test_divergence_names_the_step_and_the_last_checkpoint(tmp_path: Path) -> No
     assert (tmp_path / CHECKPOINT).exists()
     with pytest.raises(NotFiniteError, match="no checkpoint yet"):
         train(LineTask(explode_at=0), tmp_path / "other")
+
+
+def test_weights_that_the_last_step_spoils_are_not_kept(tmp_path: Path) -> None:
+    class LastStep(LineTask):
+        """Its loss is finite in every step; the gradient of the root at 0 is not."""
+
+        def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
+            loss = super().loss(model, indices, epoch)
+            last = sum(mode == "loss" for mode, _ in self.modes) == 4 * 5
+            return loss + (0 * loss).sqrt() if last else loss
+
+    with pytest.raises(NotFiniteError, match=r"weights are not finite .* epoch 3 .*checkpoint"):
+        train(LastStep(), tmp_path)
+    checkpoint, _ = load_tensors(tmp_path / CHECKPOINT)
+    assert all(tensor.isfinite().all() for tensor in checkpoint.values())
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from cnn2gnn.base.files import load_state, load_tensors, save_tensors
 from cnn2gnn.distillation.batch_norm import synchronise
+from cnn2gnn.distillation.narrow import in_float32
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -73,7 +74,7 @@ class Task(Protocol):
 
 
 class NotFiniteError(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss, or a weight, became NaN or infinite."""
 
 
 def one_cycle(progress: float, warm_up: float = 0.2) -> float:
@@ -146,7 +147,8 @@ def fit(
         # dropout: each rank its own; rank 0 draws what a single process would
         torch.manual_seed(_seed(recipe, epoch) + (fabric.global_rank << 40))
         module.train()
-        loss = _train_epoch(task, model, optimizer, average, recipe, fabric, epoch, path)
+        with in_float32(module):
+            loss = _train_epoch(task, model, optimizer, average, recipe, fabric, epoch, path)
         module.eval()
         evaluated.eval()
         if fabric.is_global_zero:
@@ -194,11 +196,7 @@ def _train_epoch(
         loss = task.loss(model, indices, epoch) * share
         value = _sum(loss, fabric)  # of all ranks: one that is not finite stops them all
         if not math.isfinite(value):
-            kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint yet"
-            raise NotFiniteError(
-                f"the loss is {value} in step {step} of epoch {epoch} ({kept}); "
-                "lower the learning rate or clip the gradient"
-            )
+            raise _diverged(f"the loss is {value} in step {step} of epoch {epoch}", path)
         fabric.backward(loss * fabric.world_size)
         if recipe.gradient_clip:
             fabric.clip_gradients(
@@ -208,7 +206,15 @@ def _train_epoch(
         if average is not None:
             average.update_parameters(model.module)
         total += value
+    # what the last step did, no loss has seen
+    if not all(tensor.isfinite().all() for tensor in model.module.state_dict().values()):
+        raise _diverged(f"weights are not finite after the last step of epoch {epoch}", path)
     return total / steps
+
+
+def _diverged(what: str, path: Path) -> NotFiniteError:
+    kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint yet"
+    return NotFiniteError(f"{what} ({kept}); lower the learning rate or clip the gradient")
 
 
 def _sum(value: Tensor, fabric: Fabric) -> float:

@@ -170,7 +170,7 @@ class RuntimeConfig:
     num_nodes: int = _parameter(1, "machines", minimum=1)
     precision: str = _parameter(
         "auto",
-        "auto: bf16 on GPUs that have it and on CPUs with AMX, else float32",
+        "auto: bf16 on GPUs and CPUs that compute in it, else float32",
         choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
     )
     deterministic: bool = _parameter(

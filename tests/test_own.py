@@ -22,6 +22,7 @@ from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS
 from cnn2gnn.runs import load_splits
+from cnn2gnn.runs.hardware import resolve_precision
 from cnn2gnn.runs.manifest import facts
 from cnn2gnn.runs.own import Own
 
@@ -225,4 +226,7 @@ def test_a_teacher_without_parameters_teaches(tmp_path: Path) -> None:
     run = distil(small_config(tmp_path, epochs=1), Teacher(Rule(), [0.3], [0.4], "a rule"))
     assert run.metrics()["teacher"]["parameters"] == 0
     (folder,) = (tmp_path / "teachers").iterdir()
-    assert folder.name.endswith("-32-true"), "its answers lie under its fingerprint and precision"
+    precision = resolve_precision("cpu")
+    assert folder.name.endswith(f"-{precision}"), (
+        "its answers lie under its fingerprint and precision"
+    )

@@ -276,9 +276,15 @@ def test_what_fails_in_a_process_of_its_own_is_told_in_one_line(tmp_path: Path) 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for amx, precision in ((True, "bf16-mixed"), (False, "32-true")):
+    for amx, avx, precision in (
+        (True, True, "bf16-mixed"),
+        (False, True, "bf16-mixed"),  # AMD since Zen 4
+        (False, False, "32-true"),
+    ):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert resolve_precision("auto") == precision
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
+        assert resolve_precision("auto") == resolve_precision("cpu") == precision
+        assert resolve_precision("mps") == "32-true"
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,5 +48,8 @@ def resolve_precision(device: str) -> str:
         return (
             "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
         )
-    amx = device in ("auto", "cpu") and torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if amx else "32-true"
+    if device not in ("auto", "cpu"):
+        return "32-true"
+    # without such instructions bf16 is emulated: slower on some processors
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"

@@ -83,13 +83,15 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
     several = DDPStrategy(timeout=WAIT, find_unused_parameters=True)
     if precision == "auto":
         precision = resolve_precision(device)
-    mixed = None if precision == "32-true" else Autocast(precision, "cuda" if on_cuda else "cpu")  # type: ignore[arg-type]
+    mixed = precision.endswith("-mixed")
+    kind = "cuda" if on_cuda else "cpu"
     fabric = Fabric(
         accelerator=device,
         devices=devices,
         num_nodes=num_nodes,
         strategy=several if devices * num_nodes > 1 else "auto",
-        plugins=mixed,
+        precision=None if mixed else precision,  # type: ignore[arg-type]
+        plugins=Autocast(precision, kind) if mixed else None,  # type: ignore[arg-type]
     )
     fabric.launch()
     if fabric.local_rank > 0:

@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import distributed
+
 from cnn2gnn.base.modules import add_import_option, import_modules
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
@@ -60,6 +62,8 @@ def main() -> int:
         import_modules(options.modules)
         content = text if text.lstrip().startswith("{") else Path(text).read_text()
         STAGES[options.stages](Config.from_parameters(json.loads(content)))
+        if distributed.is_initialized():
+            distributed.destroy_process_group()  # as torch asks for, before a process ends
     except Exception as error:
         traceback.print_exc()
         line = " ".join(str(error).split())

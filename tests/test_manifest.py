@@ -29,6 +29,7 @@ from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results, configurations
 from cnn2gnn.runs import Run, load_splits, manifest
 from cnn2gnn.runs.environment import in_words
+from cnn2gnn.runs.hardware import resolve_precision
 from cnn2gnn.runs.teachers import teacher_folder
 
 
@@ -121,11 +122,12 @@ def folder_of(config: Config) -> Path:
 
 def test_precision_is_bound_as_resolved(finished: tuple[Run, Path]) -> None:
     run, _ = finished
-    assert run.manifest["hardware"] == {"precision": "32-true", "device": "cpu", "world_size": 1}
-    same = replace(run.config, runtime=replace(run.config.runtime, precision="32-true"))
-    assert distil(same).folder == run.folder, "auto has become 32-true"
-    other = replace(run.config, runtime=replace(run.config.runtime, precision="bf16-mixed"))
-    with pytest.raises(ConfigError, match="precision was '32-true', is 'bf16-mixed'"):
+    resolved = resolve_precision("cpu")
+    assert run.manifest["hardware"] == {"precision": resolved, "device": "cpu", "world_size": 1}
+    same = replace(run.config, runtime=replace(run.config.runtime, precision=resolved))
+    assert distil(same).folder == run.folder, f"auto has become {resolved}"
+    other = replace(run.config, runtime=replace(run.config.runtime, precision="16-mixed"))
+    with pytest.raises(ConfigError, match=f"precision was '{resolved}', is '16-mixed'"):
         Session.start(other)
     splits = run.load_splits()
     assert teacher_folder(other, splits) != teacher_folder(run.config, splits)

@@ -25,7 +25,7 @@ from cnn2gnn.models.student import Student
 from cnn2gnn.models.teacher import Teacher, in_chunks
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class AnsweredBank(Bank):
     """A bank whose nodes are what somebody says of them.
 

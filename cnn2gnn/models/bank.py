@@ -16,7 +16,7 @@ from cnn2gnn.models.compression import is_compressed, pack, unpack
 from cnn2gnn.models.condensation import condensed_rows
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: Fabric rebuilds what it hands to a network in double precision
 class Bank:
     """M nodes that a query finds its neighbours among.
 

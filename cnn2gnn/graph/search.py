@@ -17,7 +17,7 @@ from cnn2gnn.graph.search_keys import Prepared, checked_norms, prepared_of
 EXACT = 100_000  # queries or keys up to which the search is exact
 SPARE = 8  # proposals beyond k, which true distances choose among
 RANKED_BYTES = 2**27  # of proposed keys that are compared at a time
-DISTANCE_BYTES = 32 * 2**20  # of the (M, rows) distances that exist at a time; more is no faster
+DISTANCE_BYTES = 20 * 2**20  # of the (M, rows) distances that exist at a time
 BLOCK = 16  # keys whose nearest stands for them in the first stage of the selection
 
 

@@ -1,8 +1,8 @@
 """What bf16 on CPUs gets wrong: the gradient of strided convolutions over maps one pixel wide.
 
-oneDNN (in torch 2.14 and 2.15, seen with AVX-512's bf16) does not write the gradient of the weights
-there: it is whatever lay in that memory, NaN or not. Small images meet it in the last blocks of a
-deep network. The results themselves and float32 are right.
+oneDNN (in torch 2.15, with AVX-512's bf16) does not write the gradient of the weights there: it is
+whatever lay in that memory, NaN or not. Small images meet it in the last blocks of a deep network.
+The results themselves and float32 are right.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def gradients(convolution: nn.Module, x: torch.Tensor, bf16: bool) -> list[torch
     """Of the weights, five times, for what is not written is sometimes right by chance."""
     found = []
     for _ in range(5):
-        del [torch.full((100_000,), torch.nan)][0]  # what memory may hold
+        torch.full((100_000,), torch.nan)  # what lies in memory that is free again
         convolution.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             y = convolution(x)
@@ -52,3 +52,11 @@ def test_wide_maps_stay_in_bf16_and_modules_are_left_as_they_were() -> None:
             convolution(torch.zeros(2, 5, 8, 8))  # another number of channels
         assert convolution(torch.zeros(2, 3, 8, 1)).dtype == torch.bfloat16
     assert "forward" not in vars(convolution)
+
+
+def test_a_forward_of_somebodys_own_is_kept() -> None:
+    convolution = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    own = convolution.forward = lambda x: x  # type: ignore[method-assign]
+    with in_float32(convolution):
+        assert convolution.forward is own
+    assert convolution.forward is own

@@ -19,15 +19,19 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @contextmanager
 def in_float32(module: nn.Module) -> Iterator[None]:
-    """Have such convolutions of `module` compute in float32, whatever autocast says on a CPU."""
-    strided = [m for m in module.modules() if isinstance(m, _CONVOLUTIONS) and max(m.stride) > 1]
+    """Have such convolutions of `module` compute in float32, whatever autocast says on a CPU.
+
+    Those that somebody has given a forward of their own are left alone.
+    """
+    found = (m for m in module.modules() if isinstance(m, _CONVOLUTIONS) and max(m.stride) > 1)
+    strided = [m for m in found if "forward" not in vars(m)]
     try:
         for convolution in strided:
             convolution.forward = partial(_forward, convolution.forward)  # type: ignore[method-assign]
         yield
     finally:
         for convolution in strided:
-            vars(convolution).pop("forward", None)
+            vars(convolution).pop("forward", None)  # the class has it
 
 
 def _forward(usual: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

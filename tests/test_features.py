@@ -1,0 +1,127 @@
+"""Feature vectors, from the file to the predictor."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import small_config
+from PIL import Image
+
+from cnn2gnn import Predictor, distil, load_data
+from cnn2gnn.data import DataError
+from cnn2gnn.explore.markup import card_html
+from cnn2gnn.explore.state import ExplorerState
+
+
+def vectors(count: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(count) % 2
+    return np.random.default_rng(0).normal(labels[:, None] * 2.0, 1, (count, 6)), labels
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_features_are_distilled_and_predicted(tmp_path: Path, suffix: str) -> None:
+    rows, labels = vectors()
+    path = tmp_path / f"f.{suffix}"
+    if suffix == "npz":
+        np.savez(path, features=rows, labels=labels, classes=["no", "yes"])
+    else:
+        pd.DataFrame({"features": list(rows), "label": np.array(["no", "yes"])[labels]}).to_parquet(
+            path
+        )
+    asked = {"dataset": f"features:{path}", "stem": "features", "teacher": "mlp"}
+    run = distil(small_config(tmp_path, run=f"f-{suffix}", **asked, epochs=5, teacher_epochs=4))
+    splits = run.load_splits()
+    assert splits.train.images.shape[1:] == (6, 1, 1) and splits.train.images.is_floating_point()
+    assert run.metrics()["student"]["accuracy"]["inductive"] > 0.85
+    predictor = Predictor.load(run)
+    assert predictor.predict(np.array([[2.0] * 6, [0.0] * 6])).tolist() == ["yes", "no"]
+    with pytest.raises(DataError, match=r"features of shape \(2, 5\) must be \(N, 6\)"):
+        predictor.predict(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_a_teacher_elsewhere_teaches_by_its_logits(tmp_path: Path, suffix: str) -> None:
+    rows, labels = vectors()
+    logits = np.random.default_rng(1).normal(0, 0.5, (80, 2)) + 3 * np.eye(2)[labels]
+    logits[:4] = -logits[:4]  # it is not always right
+    previews = [f"row {at} <b>" for at in range(80)]
+    path = tmp_path / f"f.{suffix}"
+    if suffix == "npz":
+        np.savez(path, features=rows, labels=labels, logits=logits, preview=previews)
+    else:
+        held = {"features": list(rows), "label": labels, "logits": list(logits)}
+        pd.DataFrame(held | {"preview": previews}).to_parquet(path)
+    asked = {"dataset": f"features:{path}", "stem": "features", "teacher": "given"}
+    run = distil(small_config(tmp_path, run="given", **asked, epochs=2))
+    splits = load_data(f"features:{path}")  # from the cache of decoded samples
+    assert torch.equal(splits.test.logits, run.load_splits().test.logits)
+    right = (splits.test.logits.argmax(1) == splits.test.labels).float().mean().item()
+    assert run.metrics()["teacher"]["accuracy"] == pytest.approx(right)
+    for part in splits:  # each with its own: subsets keep them together
+        for at in range(len(part)):
+            row = int(part.words(at).split()[1])
+            assert np.allclose(part.images[at].flatten(), rows[row], atol=1e-6)
+            assert np.allclose(part.logits[at], logits[row], atol=1e-5)
+    state = ExplorerState(run)
+    assert "&lt;b&gt;" in card_html(state.card(), "data:,", state.nodes.player(state.card().node))
+
+
+def test_previews_may_be_pictures(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 5), "red").save(buffer, "PNG")
+    table = {"features": list(rows), "label": labels, "preview": [buffer.getvalue()] * 80}
+    pd.DataFrame(table).to_parquet(tmp_path / "f.parquet")
+    train = load_data(f"features:{tmp_path}/f.parquet").train
+    assert train.preview(0).size == (9, 5) and train.preview(0).getpixel((0, 0)) == (255, 0, 0)
+    assert train.words(0) == "" == train.player(0)
+
+
+def test_a_teacher_that_said_nothing_is_refused(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels)
+    asked = {"dataset": f"features:{tmp_path}/f.npz", "stem": "features", "teacher": "given"}
+    with pytest.raises(DataError, match="teacher='given' needs data with logits"):
+        distil(small_config(tmp_path, run="wrong", **asked))
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels, logits=np.zeros((80, 3)))
+    with pytest.raises(DataError, match="logits must be finite, and 2 for each of 80 rows"):
+        load_data(f"features:{tmp_path}/f.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"features": np.zeros((4, 2))}, "has no array 'labels'; its arrays: features"),
+        ({"features": np.zeros(4), "labels": np.zeros(4)}, r"features \(4,\) must be \(N, d\)"),
+        ({"features": np.full((4, 2), "x"), "labels": [0, 1, 0, 1]}, "row 0 of .* no numbers"),
+        (
+            {"features": np.zeros((4, 2)), "labels": [0, 1, 0, 1], "preview": ["a"]},
+            "1 previews for 4 rows",
+        ),
+        ({"features": np.full((4, 2), np.nan), "labels": [0, 1, 0, 1]}, "row 0 of .* holds NaN"),
+        (
+            {"features": np.zeros((4, 2)), "labels": [0, 1, 0, 1], "split": ["train"] * 3 + ["x"]},
+            "split must name for each row one of train, .*, not 'x'",
+        ),
+        (
+            {"features": np.zeros((2, 2)), "labels": [0, 2], "classes": ["a", "b"]},
+            "labels must be 0 to 1",
+        ),
+    ],
+)
+def test_features_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict, message: str) -> None:
+    np.savez(tmp_path / "f.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        load_data(f"features:{tmp_path}/f.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
+def test_a_damaged_file_of_features_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "f.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"f\.npz cannot be read as npz"):
+        load_data(f"features:{tmp_path}/f.npz")

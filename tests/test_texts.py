@@ -1,0 +1,121 @@
+"""Texts, from the table to the explorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import small_config
+
+from cnn2gnn import Predictor, distil, load_data
+from cnn2gnn.data import DataError
+from cnn2gnn.data.text import PADDING, TEXT, UNKNOWN, counts
+from cnn2gnn.explore.markup import card_html
+from cnn2gnn.explore.state import ExplorerState
+from cnn2gnn.models.text import NgramStem, TextCNN
+
+
+def texts(count: int = 60) -> pd.DataFrame:
+    about = {"sea": "the wave and the harbour", "hill": "a mountain and a valley"}
+    rows = [
+        {"text": f"{words}, number {at} of {count}", "label": name}
+        for at in range(count // 2)
+        for name, words in about.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_tables_of_texts_are_read_alike(tmp_path: Path, suffix: str) -> None:
+    table, path = texts(), tmp_path / f"t.{suffix}"
+    if suffix == "parquet":
+        table.to_parquet(path)
+    elif suffix == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
+    train = load_data(f"text:{path}").train
+    assert train.images.dtype == torch.int32 and train.images.shape[1:] == (1, 64)
+    assert train.classes == ("hill", "sea")
+    shown = train.originals[0].decode()
+    assert ("mountain" in shown) == (train.classes[train.labels[0]] == "hill")
+    assert train.preview(0).size == (128, 128)
+
+
+def test_the_vocabulary_is_learned_from_training_texts_alone(tmp_path: Path) -> None:
+    table = texts()
+    table["split"] = ["test" if at % 4 == 0 else "train" for at in range(len(table))]
+    codecs = []
+    for word in ("mountain", "zyzzyva"):
+        table.loc[table["split"] == "test", "text"] = f"{word} " * 5
+        table.to_parquet(tmp_path / f"{word}.parquet")
+        codecs.append(load_data(f"text:{tmp_path / word}.parquet").train.codec)
+    assert codecs[0] == codecs[1] and "zyzzyva" not in codecs[1]
+    # and where the kit cuts the test part itself: other validation seeds, the same vocabulary
+    table.drop(columns="split").to_csv(tmp_path / "t.csv", index=False)
+    seeds = [load_data(f"text:{tmp_path}/t.csv", split_seed=seed) for seed in (0, 1)]
+    assert seeds[0].train.codec == seeds[1].train.codec
+    assert not torch.equal(seeds[0].train.images, seeds[1].train.images)
+
+
+def test_empty_and_endless_texts(tmp_path: Path) -> None:
+    table = texts()
+    table.loc[3, "text"], table.loc[4, "text"] = "  ", None
+    table.loc[5, "text"] = "a mountain " * 100_000  # more than a megabyte
+    table.to_parquet(tmp_path / "t.parquet")
+    splits = load_data(f"text:{tmp_path}/t.parquet")
+    assert sum(map(len, splits)) == 58
+    assert any("rows without text 2" in note for note in splits.train.notes)
+    with pytest.raises(DataError, match=r"texts\[1\] holds no text"):
+        TEXT.coerce(["a mountain", " \n"], 1, 64, splits.train.codec)
+    with pytest.raises(DataError, match=r"texts\[0\] must be a str, not bytes"):
+        TEXT.coerce([b"a"], 1, 64, splits.train.codec)
+
+
+def test_views_of_text_drop_tokens_never_padding() -> None:
+    tokens = torch.randint(2, 100, (200, 1, 32), dtype=torch.int32)
+    tokens[:, :, 20:] = PADDING
+    rows = torch.arange(200)
+    seen = TEXT.augment(tokens, rows, 2, "drop")
+    assert torch.equal(seen[50:60], TEXT.augment(tokens[50:60], rows[50:60], 2, "drop"))
+    dropped = seen == UNKNOWN
+    assert 0.09 < dropped[:, :, :20].float().mean() < 0.16
+    assert torch.equal(seen[~dropped], tokens[~dropped]) and not dropped[:, :, 20:].any()
+    assert torch.equal(TEXT.augment(tokens, rows, 0, "drop"), tokens)
+
+
+def test_padding_changes_nothing_for_student_and_teacher() -> None:
+    torch.manual_seed(0)
+    short = torch.randint(2, 100, (3, 1, 9)).float()
+    long = torch.nn.functional.pad(short, (0, 40))
+    for network in (NgramStem(1, 9).eval(), TextCNN(1, 9, 4).eval()):
+        assert torch.allclose(network(short), network(long), atol=1e-5)
+
+
+def test_copies_of_a_text_are_near() -> None:
+    tokens = torch.randint(2, 8000, (3, 1, 64), dtype=torch.int32)
+    tokens[1] = tokens[0]
+    tokens[1, 0, :3] = 7
+    bags = counts(tokens)
+    assert (bags[0] - bags[1]).norm() < 0.5 < (bags[0] - bags[2]).norm()
+
+
+def test_texts_are_distilled_explained_and_predicted(tmp_path: Path) -> None:
+    table = texts(160)
+    table.loc[:, "text"] += " <script>alert(1)</script> العربية"
+    table.to_parquet(tmp_path / "t.parquet")
+    asked = {"dataset": f"text:{tmp_path}/t.parquet", "stem": "ngrams", "teacher": "text-cnn"}
+    longer = {"epochs": 10, "teacher_epochs": 6, "batch_size": 16, "teacher_batch_size": 16}
+    run = distil(small_config(tmp_path, run="words", **asked, **longer))
+    assert run.metrics()["student"]["accuracy"]["inductive"] > 0.9
+    state = ExplorerState(run)
+    html = card_html(state.card(), "data:,", state.nodes.player(state.card().node))
+    assert "&lt;script&gt;" in html and "<script>" not in html and "العربية" in html
+    assert state.nodes.words(state.card().neighbours["node"][0]).startswith(("the wave", "a mount"))
+    predictor = Predictor.load(run)
+    assert repr(predictor) == "Predictor(2 classes, text, bank of 108, cpu)"
+    assert predictor.predict("the harbour")[0] == "sea"
+    found = predictor.neighbours("the harbour and a wave")
+    assert found["weight"].sum() == pytest.approx(1, abs=1e-5) and "sea" in set(found["label"])

@@ -16,7 +16,7 @@ from side_by_side import against, in_turns, keep
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from cnn2gnn.graph import nearest, search
+from cnn2gnn.graph import exact, nearest
 from cnn2gnn.graph.search_keys import SearchKeys
 
 KEYS, WIDTH, K = 45_000, 128, 21
@@ -33,7 +33,7 @@ class Rough:
     def __call__(self, queries: Tensor) -> Tensor:
         product = self.rough @ queries.to(self.rough.dtype).T  # (M, N)
         scores = self.norms[:, None] - 2 * product.float()
-        proposed = search._smallest(scores, 2 * K)  # (N, 2k), selected as ours are
+        proposed = exact.smallest(scores, 2 * K)  # (N, 2k), selected as ours are
         apart = (self.keys[proposed] - queries[:, None]).square().sum(2)  # (N, 2k)
         return proposed.gather(1, apart.topk(K, largest=False).indices)
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn2gnn.graph import AdaptiveNeighbours, Heads, nearest, search, search_keys
+from cnn2gnn.graph import AdaptiveNeighbours, Heads, exact, nearest, rough, search_keys
 from cnn2gnn.graph.cosine import CosineNeighbours
 from cnn2gnn.graph.search_keys import SearchKeys
 
@@ -49,8 +49,123 @@ def test_two_stage_selection_is_exact(count):
     scores = torch.stack([torch.randperm(count).float() for _ in range(50)])  # (50, M)
     scores[0] = torch.arange(count)  # the smallest lie in neighbouring rows
     scores[1] = torch.arange(count).flip(0)  # … and in the rest that fills no block
-    found = scores.gather(1, search._smallest(scores.T, 10))
+    found = scores.gather(1, exact.smallest(scores.T, 10))
     assert found.equal(torch.arange(10.0).expand(50, -1))
+
+
+def counted(monkeypatch, name):
+    """Calls of a function of `exact`, with how many queries each."""
+    calls, function = [], getattr(exact, name)
+    monkeypatch.setattr(exact, name, lambda *a: calls.append(len(a[0])) or function(*a))
+    return calls
+
+
+def rounding(monkeypatch):
+    """Have all searches that can begin among rounded keys, whatever the processor."""
+    monkeypatch.setattr(rough, "computes_in_bf16", lambda: True)
+    monkeypatch.setattr(rough, "QUERIES", 1)
+    monkeypatch.setattr(rough, "KEYS", 1)
+
+
+def assert_as_near(found, expected, queries, keys):
+    """The same keys, or others that are as near as the rounding of float32 can tell."""
+    apart = [
+        (queries[:, None].double() - keys[near].double()).square().sum(2).sort(1).values
+        for near in (found, expected)
+    ]
+    reach = (queries.norm(dim=1) + keys.norm(dim=1).max()).double().square()[:, None]
+    rounding = 2 * (queries.shape[1] + 8) * 2**-23 * reach
+    assert ((apart[0] - apart[1]).abs() <= rounding).all()
+    assert all(len(row.unique()) == len(row) for row in found)
+
+
+def spread(kind, n, d):
+    """Points `(n, d)` that are easy to tell apart when rounded, or hard."""
+    points = torch.randn(n, d)
+    if kind == "duplicates":
+        points[n // 2 :] = points[: n - n // 2]
+    elif kind == "close":  # all the same in bf16
+        points = 10 + points / 1000
+    elif kind == "outliers":
+        points[:3] *= 1000
+    elif kind == "tiny":
+        points *= 1e-25
+    elif kind == "huge":
+        points *= 1e15
+    elif kind == "clusters":
+        points = points / 50 + torch.randn(5, d)[torch.arange(n) % 5]
+    return points
+
+
+@pytest.mark.parametrize(
+    "kind", ["gauss", "duplicates", "close", "outliers", "tiny", "huge", "clusters"]
+)
+@pytest.mark.parametrize("rows", [1, 30, 1000])
+def test_rounded_keys_change_no_neighbour(monkeypatch, kind, rows):
+    torch.manual_seed(0)
+    keys, queries = spread(kind, 700, 24), spread(kind, 90, 24)
+    queries[:20] = keys[:20]
+    exclude = torch.arange(90).where(torch.arange(90) < 20, -1)
+    expected = [nearest(queries, keys, 6, exclude), nearest(keys, None, 6)]
+    rounding(monkeypatch)
+    monkeypatch.setattr(exact, "DISTANCE_BYTES", rows * 2 * len(keys))
+    looked = counted(monkeypatch, "_among_rough")
+    found = [nearest(queries, SearchKeys.of(keys), 6, exclude), nearest(keys, None, 6)]
+    assert len(looked) == 2
+    assert not (found[0] == exclude[:, None]).any()
+    for mine, theirs, asked in zip(found, expected, (queries, keys), strict=True):
+        assert_as_near(mine, theirs, asked, keys)
+
+
+@settings(max_examples=60, deadline=None)
+@given(searches())
+def test_rounded_keys_equal_brute_force_on_any_shape(case):
+    queries, keys, k, exclude = case
+    with pytest.MonkeyPatch.context() as patch:
+        rounding(patch)
+        queries, keys = queries.float(), keys.float()
+        found, expected = (f(queries, keys, k, exclude) for f in (nearest, brute_force))
+        assert_as_near(found, expected, queries, keys)
+        assert not (found == exclude[:, None]).any()
+        assert_as_near(nearest(keys, None, k), brute_force(keys, None, k), keys, keys)
+
+
+def test_most_rows_of_rounded_keys_are_sure_and_only_the_others_searched_again(monkeypatch):
+    torch.manual_seed(0)
+    keys, queries = torch.randn(5000, 64), torch.randn(200, 64)
+    keys[:100] = keys[0] + keys[:100] / 1000  # nearer to each other than rounding tells
+    queries[:3] = keys[0]
+    rounding(monkeypatch)
+    again = counted(monkeypatch, "_brute_force")
+    found = nearest(queries, keys, 10)
+    assert (found[:3] < 100).all()
+    assert found[3:].equal(brute_force(queries, keys, 10)[3:])
+    assert 3 <= sum(again) <= 10
+
+
+def test_rounded_keys_are_for_many_queries_among_many_keys_in_float32(monkeypatch):
+    monkeypatch.setattr(rough, "computes_in_bf16", lambda: True)
+    keys, queries = torch.randn(16_384, 4), torch.randn(64, 4)
+    looked = counted(monkeypatch, "_among_rough")
+    nearest(queries, keys, 3)
+    assert looked == [64]
+    for other in (queries[:63], queries.double()):
+        nearest(other, keys, 3)
+    nearest(queries, keys[1:], 3)
+    nearest(queries, keys, 1100)  # an eighth of the keys would be proposed
+    monkeypatch.setattr(rough, "computes_in_bf16", lambda: False)
+    nearest(queries, keys, 3)
+    assert looked == [64]
+
+
+def test_held_keys_are_rounded_once(monkeypatch):
+    torch.manual_seed(0)
+    rounding(monkeypatch)
+    held, calls, rounded = SearchKeys.of(torch.randn(500, 8)), [], rough.rounded
+    monkeypatch.setattr(rough, "rounded", lambda *a: calls.append(1) or rounded(*a))
+    for _ in range(3):
+        nearest(torch.randn(5, 8), held, 2)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50, 64])
@@ -58,7 +173,7 @@ def test_chunks_change_nothing(monkeypatch, rows):
     torch.manual_seed(0)
     features = torch.randn(50, 6)
     whole = nearest(features, None, 5)
-    monkeypatch.setattr(search, "DISTANCE_BYTES", rows * len(features) * 4)
+    monkeypatch.setattr(exact, "DISTANCE_BYTES", rows * len(features) * 4)
     assert nearest(features, None, 5).equal(whole)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cnn2gnn.graph import rough
 
-class Prepared(NamedTuple):
+
+@dataclass(frozen=True)
+class Prepared:
     """What the search needs of keys, whoever asks.
 
     Attributes:
@@ -20,6 +25,11 @@ class Prepared(NamedTuple):
     points: Tensor
     norms: Tensor
     centre: Tensor | None
+
+    @cached_property
+    def rounded(self) -> Tensor:
+        """The points in bf16 for `rough`, `(M, d + 2)`: made where they are asked for, and kept."""
+        return rough.rounded(self.points, self.norms)
 
     def moved(self, queries: Tensor) -> Tensor:
         """Queries `(N, d)` moved as the points are."""

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.graph.distances import distances_to
-from cnn2gnn.graph.search import DISTANCE_BYTES, nearest
+from cnn2gnn.graph.exact import DISTANCE_BYTES
+from cnn2gnn.graph.search import nearest
 from cnn2gnn.graph.search_keys import SearchKeys
 
 SPARE = 9  # keys looked at beyond k: one may be excluded, the others tell that k were enough
@@ -99,7 +100,6 @@ def _rounding(queries: Tensor, keys: SearchKeys) -> Tensor:
     ‖x‖² − 2 q·x and of ‖q − x‖² sum to (‖q‖ + ‖x‖)² at most. Two scores and two distances are
     compared.
     """
-    _, norms, centre = keys.prepared
-    moved = queries if centre is None else queries - centre
+    moved, norms = keys.prepared.moved(queries), keys.prepared.norms
     reach = moved.norm(dim=1) + norms.max().sqrt()  # ‖q‖ + max ‖x‖, (N,)
     return 2 * (queries.shape[1] + 8) * torch.finfo(queries.dtype).eps * reach.square()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cnn2gnn.base.processor import computes_in_bf16
 from cnn2gnn.config import ConfigError, RuntimeConfig
 
 
@@ -50,6 +51,4 @@ def resolve_precision(device: str) -> str:
         )
     if device not in ("auto", "cpu"):
         return "32-true"
-    # without such instructions bf16 is emulated: slower on some processors
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if computes_in_bf16() else "32-true"

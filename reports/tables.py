@@ -1,26 +1,29 @@
-"""Write the README's table of measured accuracies from `reports/results/`, one row a configuration.
+"""Write the README's tables of accuracies from `reports/results/`, one row a configuration.
 
     python reports/tables.py           # rewrites the README between its marks
     python reports/tables.py --keep NAME …   # first takes over what `cnn2gnn compare NAME` found
 
 Each folder `reports/results/NAME/` holds the grid that made it (`comparison.toml`), the tidy
 `results.parquet` and `gains.csv`; `about.toml` says in words what was measured, and on what, and
-`only = "teacher"` where a large network stands alone, as a competitor. A graph is in the table with
-three seeds at least; what has fewer is in the research log alone.
+`only = "teacher"` where a large network stands alone, as a competitor, and `alike = true` where all
+configurations share teacher and twin: they have a table of their own, best first. A graph is in a
+table with three seeds at least; what has fewer is in the research log alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import tomlkit
 
 REPORTS = Path(__file__).parent
 README = REPORTS.parent / "README.md"
-MARKS = ("<!-- measured: made by reports/tables.py -->", "<!-- end of measured -->")
+MARK, END = "<!-- {}: made by reports/tables.py -->", "<!-- end of {} -->"
 KEPT = ("comparison.toml", "results.parquet", "tables/gains.csv")
 SEEDS = 3  # at least
 MODELS = {"teacher": "no_graph", "twin": "no_graph", "student": "inductive"}  # and protocols
@@ -36,7 +39,7 @@ def main() -> None:
     parser.add_argument("--keep", nargs="+", default=[], metavar="NAME", help="of a comparison")
     for name in parser.parse_args().keep:
         keep(REPORTS / name, REPORTS / "results" / name)
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def keep(comparison: Path, folder: Path) -> None:
@@ -46,22 +49,43 @@ def keep(comparison: Path, folder: Path) -> None:
         shutil.copy(comparison / name, folder)
 
 
-def with_table(readme: str) -> str:
-    """Return the README with the table between its marks made anew."""
-    before, _, rest = readme.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return f"{before}{MARKS[0]}\n\n{table()}\n\n{MARKS[1]}{after}"
+def with_tables(readme: str) -> str:
+    """Return the README with the tables between their marks made anew."""
+    for name, table in tables().items():
+        mark, end = MARK.format(name), END.format(name)
+        before, _, rest = readme.partition(mark)
+        _, _, after = rest.partition(end)
+        readme = f"{before}{mark}\n\n{table}\n\n{end}{after}"
+    return readme
 
 
-def table() -> str:
-    """Return the table of all results that are kept, in Markdown."""
-    folders = sorted(path.parent for path in REPORTS.glob("results/*/results.parquet"))
-    return "\n".join([*HEAD, *(row for folder in folders for row in _rows(folder))])
+def tables() -> dict[str, str]:
+    """Return the tables of all results that are kept, in Markdown, each by its mark's name."""
+    made, rows = {}, list(HEAD)
+    for folder in sorted(path.parent for path in REPORTS.glob("results/*/results.parquet")):
+        about = tomlkit.parse((folder / "about.toml").read_text(encoding="utf-8"))
+        tidy = pd.read_parquet(folder / "results.parquet")
+        if about.get("alike"):
+            made[folder.name] = _alike(folder, about, tidy)
+        else:
+            rows += _rows(folder, about, tidy)
+    return {"measured": "\n".join(rows), **made}
 
 
-def _rows(folder: Path) -> list[str]:
-    about = tomlkit.parse((folder / "about.toml").read_text(encoding="utf-8"))
-    tidy = pd.read_parquet(folder / "results.parquet")
+def _alike(folder: Path, about: Mapping[str, Any], tidy: pd.DataFrame) -> str:
+    """The table of configurations that share teacher and twin, best first."""
+    gains = pd.read_csv(folder / "gains.csv", keep_default_na=False)
+    assert tidy["seed"].nunique() >= SEEDS
+    of = [f"{model} {_accuracy(tidy, model, MODELS[model])}" for model in ("teacher", "twin")]
+    rows = [f"| {', '.join([about['data'], *of])} | `inductive` | gain [95 %] |", "|---|---|---|"]
+    for _, gain in gains.sort_values("points", ascending=False).iterrows():
+        here = tidy[tidy["configuration"] == gain["configuration"]]
+        name = f"`{gain['configuration']}`"
+        rows.append(f"| {name} | {_accuracy(here, 'student', 'inductive')} | {_points(gain)} |")
+    return "\n".join(rows)
+
+
+def _rows(folder: Path, about: Mapping[str, Any], tidy: pd.DataFrame) -> list[str]:
     if about.get("only") == "teacher":
         return [_row(tidy, about["data"], ["teacher"])]
     if tidy["seed"].nunique() < SEEDS:
@@ -71,8 +95,7 @@ def _rows(folder: Path) -> list[str]:
     for _, gain in gains.iterrows():
         here = tidy[tidy["configuration"] == gain["configuration"]]
         of = ", ".join(filter(None, [about["data"], gain["configuration"]]))
-        points = f"{gain['points']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"
-        rows.append(_row(here, of, list(MODELS), points))
+        rows.append(_row(here, of, list(MODELS), _points(gain)))
     return rows
 
 
@@ -81,6 +104,11 @@ def _row(tidy: pd.DataFrame, of: str, models: list[str], points: str = "") -> st
     found = [_accuracy(tidy, m, MODELS[m]) if m in models else "" for m in MODELS]
     seeds = ", ".join(str(seed) for seed in sorted(tidy["seed"].unique()))
     return "| " + " | ".join([of, seeds, *found, points]) + " |"
+
+
+def _points(gain: pd.Series) -> str:
+    """A gain in points with its interval."""
+    return f"{gain['points']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"
 
 
 def _accuracy(tidy: pd.DataFrame, model: str, protocol: str) -> str:

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning_fabric
 import nbformat
 import psutil
 import pytest
@@ -22,13 +24,14 @@ from test_training import LineTask
 from cnn2gnn import notebooks
 from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.distillation import precision
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.loop import Recipe, fit
 from cnn2gnn.distillation.processes import make_fabric, start
 from cnn2gnn.distillation.teacher import TeacherTask, new_teacher
-from cnn2gnn.runs import Run, load_splits
+from cnn2gnn.runs import Run, hardware, load_splits
 from cnn2gnn.runs.epochs import EpochLog
-from cnn2gnn.runs.hardware import resolve_precision
+from cnn2gnn.runs.hardware import device_kind, resolve_precision
 
 ENVIRONMENT = {
     **os.environ,
@@ -276,18 +279,42 @@ def test_what_fails_in_a_process_of_its_own_is_told_in_one_line(tmp_path: Path) 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for amx, avx, precision in (
+    for amx, avx, expected in (
         (True, True, "bf16-mixed"),
         (False, True, "bf16-mixed"),  # AMD since Zen 4
         (False, False, "32-true"),
     ):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
-        assert resolve_precision("auto") == resolve_precision("cpu") == precision
+        assert resolve_precision("auto") == resolve_precision("cpu") == expected
         assert resolve_precision("mps") == "32-true"
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device='cuda'.*no CUDA GPU"):
         make_fabric("cuda", 1, 1, "auto")
+    with pytest.raises(ValueError, match="device='mps'.*no Apple GPU"):
+        make_fabric("mps", 1, 1, "auto")
+
+
+def test_mixed_precision_is_that_of_the_device_that_auto_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cuda, mps, kind in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        monkeypatch.setattr(hardware, "computes_in_bf16", lambda: True)
+        assert device_kind("auto") == kind
+        assert device_kind("cpu") == "cpu"
+        # on an Apple GPU only where it is asked for
+        assert resolve_precision("auto") == ("32-true" if kind == "mps" else "bf16-mixed")
+        taken: list[str] = []
+        monkeypatch.setattr(precision, "Autocast", lambda _, device, to=taken: to.append(device))
+        monkeypatch.setattr(lightning_fabric, "Fabric", SimpleNamespace)
+        with pytest.raises(AttributeError, match="launch"):
+            make_fabric("auto", 1, 1, "bf16-mixed")
+        assert taken == [kind]

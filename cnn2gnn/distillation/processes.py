@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.runs.hardware import resolve_precision, world
+from cnn2gnn.runs.hardware import device_kind, resolve_precision, world
 from cnn2gnn.runs.loggers import check_loggers
 
 if TYPE_CHECKING:
@@ -75,16 +75,17 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
 
     from cnn2gnn.distillation.precision import Autocast
 
-    on_cuda = torch.cuda.is_available() and device in ("auto", "cuda")
-    if device == "cuda" and not on_cuda:
+    kind = device_kind(device)
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device='cuda' asked for, but no CUDA GPU is here; use auto or cpu")
-    if on_cuda and devices > torch.cuda.device_count():
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device='mps' asked for, but no Apple GPU is here; use auto or cpu")
+    if kind == "cuda" and devices > torch.cuda.device_count():
         raise ConfigError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
     several = DDPStrategy(timeout=WAIT, find_unused_parameters=True)
     if precision == "auto":
         precision = resolve_precision(device)
     mixed = precision.endswith("-mixed")
-    kind = "cuda" if on_cuda else "cpu"
     fabric = Fabric(
         accelerator=device,
         devices=devices,

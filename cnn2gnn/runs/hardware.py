@@ -14,16 +14,20 @@ from cnn2gnn.config import ConfigError, RuntimeConfig
 
 def resolved_hardware(runtime: RuntimeConfig) -> dict[str, Any]:
     """What `auto` stands for here: `precision`, `device` (its kind) and `world_size`."""
-    device = runtime.device
-    if device == "auto":
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     asked = runtime.precision
     return {
         "precision": resolve_precision(runtime.device) if asked == "auto" else asked,
-        "device": device,
+        "device": device_kind(runtime.device),
         "world_size": math.prod(world(runtime)),
     }
+
+
+def device_kind(device: str) -> str:
+    """The kind of device, cuda, mps or cpu, that `device` is here."""
+    if device != "auto":
+        return device
+    mps = torch.backends.mps.is_available()
+    return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
 
 
 def world(runtime: RuntimeConfig) -> tuple[int, int]:
@@ -45,10 +49,10 @@ def world(runtime: RuntimeConfig) -> tuple[int, int]:
 
 def resolve_precision(device: str) -> str:
     """bf16 where the hardware multiplies it faster than float32, else float32."""
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        return (
-            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-        )
-    if device not in ("auto", "cpu"):
-        return "32-true"
-    return "bf16-mixed" if computes_in_bf16() else "32-true"
+    kind = device_kind(device)
+    if kind == "cuda":
+        here = torch.cuda.is_available()
+        fast = here and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = kind == "cpu" and computes_in_bf16()
+    return "bf16-mixed" if fast else "32-true"

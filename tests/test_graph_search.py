@@ -88,6 +88,8 @@ def spread(kind, n, d):
         points = 10 + points / 1000
     elif kind == "outliers":
         points[:3] *= 1000
+    elif kind == "aside":  # long, but not seen from their middle
+        points += 30
     elif kind == "tiny":
         points *= 1e-25
     elif kind == "huge":
@@ -98,7 +100,7 @@ def spread(kind, n, d):
 
 
 @pytest.mark.parametrize(
-    "kind", ["gauss", "duplicates", "close", "outliers", "tiny", "huge", "clusters"]
+    "kind", ["gauss", "duplicates", "close", "outliers", "aside", "tiny", "huge", "clusters"]
 )
 @pytest.mark.parametrize("rows", [1, 30, 1000])
 def test_rounded_keys_change_no_neighbour(monkeypatch, kind, rows):
@@ -143,6 +145,16 @@ def test_most_rows_of_rounded_keys_are_sure_and_only_the_others_searched_again(m
     assert 3 <= sum(again) <= 10
 
 
+@pytest.mark.parametrize("offset", [0, 0.5, 100])
+def test_rounded_keys_are_sure_wherever_the_points_lie(monkeypatch, offset):
+    torch.manual_seed(0)
+    keys, queries = torch.rand(2000, 300) + offset, torch.rand(100, 300) + offset
+    rounding(monkeypatch)
+    again = counted(monkeypatch, "_brute_force")
+    nearest(queries, keys, 10)
+    assert sum(again) <= 5
+
+
 def test_rounded_keys_are_for_many_queries_among_many_keys_in_float32(monkeypatch):
     monkeypatch.setattr(rough, "computes_in_bf16", lambda: True)
     keys, queries = torch.randn(16_384, 4), torch.randn(64, 4)
@@ -161,8 +173,8 @@ def test_rounded_keys_are_for_many_queries_among_many_keys_in_float32(monkeypatc
 def test_held_keys_are_rounded_once(monkeypatch):
     torch.manual_seed(0)
     rounding(monkeypatch)
-    held, calls, rounded = SearchKeys.of(torch.randn(500, 8)), [], rough.rounded
-    monkeypatch.setattr(rough, "rounded", lambda *a: calls.append(1) or rounded(*a))
+    held, calls, rounded = SearchKeys.of(torch.randn(500, 8)), [], rough.RoundedKeys.of
+    monkeypatch.setattr(rough.RoundedKeys, "of", lambda keys: calls.append(1) or rounded(keys))
     for _ in range(3):
         nearest(torch.randn(5, 8), held, 2)
     assert len(calls) == 1

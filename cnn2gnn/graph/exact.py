@@ -115,18 +115,17 @@ def _brute_force(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None
 
 def _among_rough(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
     """As `nearest_exactly`, with −1 in rows that are not sure."""
-    count, points = rough.proposed(k), keys.points
-    rounded = keys.rounded
+    count, points, rounded = rough.proposed(k), keys.points, keys.rounded
     fitting = min(DISTANCE_BYTES // (2 * len(points)), RANKED_BYTES // (count * points[0].nbytes))
     rows = _chunk(len(queries), fitting)
-    buffer = rounded.new_empty(len(points) * rows)
+    buffer = rounded.points.new_empty(len(points) * rows)
 
     def find(chunk: Tensor, barred: Tensor | None) -> Tensor:
-        compared = _forbidden(rough.rough_scores(chunk, rounded, buffer), barred)  # (M, c)
+        compared = _forbidden(rounded.scores(chunk, buffer), barred)  # (M, c)
         proposals = smallest(compared, count)  # (c, n)
         last = compared.gather(0, proposals[:, -1:].T)[0]  # (c,)
         found, distances = ranked(chunk, points, proposals, k, barred)
-        sure = distances[:, -1] < rough.floor(chunk, last, keys.norms)
+        sure = distances[:, -1] < rounded.floor(chunk, last)
         return found.where(sure[:, None], -1)
 
     return _in_chunks(find, queries, exclude, rows)

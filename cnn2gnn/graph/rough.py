@@ -1,7 +1,7 @@
 """Keys rounded to bf16, which propose neighbours, and a bound that tells that none is missing.
 
-A processor that multiplies bf16 takes a third of the time for it. Keys x_j of a query q are ranked
-by ρ_j, from the rounded q̃ and x̃_j:
+A processor that multiplies bf16 takes a third of the time for it. Keys x_j of a query q, both seen
+from the middle of all keys, are ranked by ρ_j, from the rounded q̃ and x̃_j:
 
     ρ_j = ½‖x_j‖² − q·x_j = ½(‖q − x_j‖² − ‖q‖²)
     |ρ̃_j − ρ_j| ≤ ‖q − q̃‖·‖x_j‖ + ‖q̃‖·‖x_j − x̃_j‖ ≤ (2u + u²)·‖q‖·max ‖x‖      (Cauchy and Schwarz)
@@ -13,6 +13,8 @@ hold the k nearest.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from cnn2gnn.base.processor import computes_in_bf16
 
 QUERIES, KEYS = 64, 16_384  # from so many of both on it pays
 SPARE = 8  # proposals beyond 2k: the more, the more rows are sure
+_ROWS = 8192  # keys rounded at a time
 _UNIT = 2.0**-9  # u of bf16
 _TINY = 2.0**-80  # below it, products of two numbers may vanish: nothing is sure
 
@@ -44,33 +47,48 @@ def proposed(k: int) -> int:
     return 2 * k + SPARE
 
 
-def rounded(points: Tensor, norms: Tensor) -> Tensor:
-    """Keys `(M, d)` of squared norms `(M,)` as [x̃_j, ½‖x_j‖²] in bf16, the latter in two parts."""
-    half = norms / 2
-    high = half.bfloat16()
-    low = (half - high).bfloat16()
-    return torch.cat([points.bfloat16(), high[:, None], low[:, None]], 1)  # (M, d + 2)
+class RoundedKeys(NamedTuple):
+    """Keys in bf16.
 
-
-def rough_scores(queries: Tensor, keys: Tensor, buffer: Tensor) -> Tensor:
-    """ρ̃ of queries `(c, d)` and `rounded` keys `(M, d + 2)`, `(M, c)` in bf16, within `buffer`."""
-    ones = queries.new_ones(len(queries), 2)
-    signed = torch.cat([-queries, ones], 1).bfloat16()  # (c, d + 2)
-    out = buffer[: len(keys) * len(queries)].view(len(keys), len(queries))
-    return torch.mm(keys, signed.T, out=out)
-
-
-def floor(queries: Tensor, last: Tensor, norms: Tensor) -> Tensor:
-    """Squared distance `(c,)` below which no key lies that was not proposed.
-
-    Args:
-        queries: `(c, d)`; last: ρ̃ `(c,)` of the last proposal of each; norms: of the keys, `(M,)`.
+    Attributes:
+        points: [x̃_j, ½‖x_j‖²] `(M, d + 2)`, the latter in two parts.
+        centre: the middle of the keys, `(d,)`, from which they are seen: the shorter, the surer.
+        reach: max ‖x‖, a scalar.
     """
-    squares = torch.linalg.vecdot(queries, queries)  # ‖q‖², (c,)
-    reach, farthest = squares.sqrt(), norms.max().sqrt()
-    last = last.float()
-    # rounding of the factors, of ρ̃ itself, and of sums in float32 (of products, of ½‖x‖²)
-    error = (2 * _UNIT + _UNIT**2) * reach * farthest + 2 * _UNIT * last.abs()
-    error = error + (queries.shape[1] + 64) * 2.0**-23 * (reach + farthest).square() + _TINY
-    # ‖q − x‖² = ‖q‖² + 2ρ
-    return squares + 2 * (last - error)
+
+    points: Tensor
+    centre: Tensor
+    reach: Tensor
+
+    @classmethod
+    def of(cls, keys: Tensor) -> RoundedKeys:
+        """Round keys `(M, d)`."""
+        centre, parts, longest = keys.mean(0), [], []
+        for part in keys.split(_ROWS):
+            moved = part - centre  # (m, d)
+            half = torch.linalg.vecdot(moved, moved)[:, None] / 2
+            high = half.bfloat16()
+            parts.append(torch.cat([moved.bfloat16(), high, (half - high).bfloat16()], 1))
+            longest.append(half.max())
+        return cls(torch.cat(parts), centre, (2 * torch.stack(longest).max()).sqrt())
+
+    def scores(self, queries: Tensor, buffer: Tensor) -> Tensor:
+        """ρ̃ of queries `(c, d)`, `(M, c)` in bf16, within `buffer`: smallest first."""
+        signed = torch.cat([self.centre - queries, queries.new_ones(len(queries), 2)], 1)
+        out = buffer[: len(self.points) * len(queries)].view(len(self.points), len(queries))
+        return torch.mm(self.points, signed.bfloat16().T, out=out)
+
+    def floor(self, queries: Tensor, last: Tensor) -> Tensor:
+        """Squared distance `(c,)` below which no key lies that was not proposed.
+
+        Args:
+            queries: `(c, d)`; last: ρ̃ `(c,)` of the last proposal of each.
+        """
+        moved, last = queries - self.centre, last.float()
+        squares = torch.linalg.vecdot(moved, moved)  # ‖q‖², (c,)
+        lengths = squares.sqrt()
+        # rounding of the factors, of ρ̃ itself, and of sums in float32 (of products, of ½‖x‖²)
+        error = (2 * _UNIT + _UNIT**2) * lengths * self.reach + 2 * _UNIT * last.abs()
+        error = error + (moved.shape[1] + 64) * 2.0**-23 * (lengths + self.reach).square() + _TINY
+        # ‖q − x‖² = ‖q‖² + 2ρ
+        return squares + 2 * (last - error)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnn2gnn.graph import rough
+from cnn2gnn.graph.rough import RoundedKeys
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Prepared:
     centre: Tensor | None
 
     @cached_property
-    def rounded(self) -> Tensor:
-        """The points in bf16 for `rough`, `(M, d + 2)`: made where they are asked for, and kept."""
-        return rough.rounded(self.points, self.norms)
+    def rounded(self) -> RoundedKeys:
+        """The points in bf16: made where they are asked for, and kept."""
+        return RoundedKeys.of(self.points)
 
     def moved(self, queries: Tensor) -> Tensor:
         """Queries `(N, d)` moved as the points are."""

@@ -222,7 +222,11 @@ class TestPage:
             tab.goto(page.as_uri())
             shown = "[...document.images].every(i => i.complete && i.naturalWidth > 100)"
             assert tab.evaluate(shown)
-            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            tables = "[...document.querySelectorAll('.scroll')]"  # 1,280 pixels are wide enough
+            assert tab.evaluate(tables + ".every(e => e.scrollWidth <= e.clientWidth)")
+            for width in (1280, 830, 400):
+                tab.set_viewport_size({"width": width, "height": 720})
+                assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
             printed = tab.pdf(prefer_css_page_size=True)
             browser.close()
         assert complaints == []

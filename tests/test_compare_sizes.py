@@ -44,6 +44,25 @@ def test_it_is_what_the_reports_of_the_runs_say(cells: list[Cell], found: pd.Dat
     assert "100" in batch["beside"].tolist()
 
 
+def test_what_was_measured_before_it_was_stopped_is_kept(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, measure, asked = tmp_path / "sizes.parquet", sizes._measured, []
+
+    def stopped(cell: Cell) -> pd.DataFrame:
+        asked.append(cell.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return measure(cell)
+
+    monkeypatch.setattr(sizes, "_measured", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sizes.by_size(cells, kept)
+    found = sizes.by_size(cells, kept)
+    assert asked == [cells[0].name, cells[1].name, cells[1].name]
+    assert set(found["cell"]) == {cell.name for cell in cells}
+
+
 def test_a_cell_is_measured_once_as_long_as_it_is_the_same_run(
     cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

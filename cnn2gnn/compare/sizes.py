@@ -38,17 +38,14 @@ def by_size(cells: Sequence[Cell], kept: Path) -> pd.DataFrame:
     now = {cell.name: manifest_hash(cell) for cell in cells}
     known = known[known["manifest"] == known["cell"].map(now)]  # of the runs as they are
     missing = [cell for cell in cells if cell.name not in set(known["cell"])]
-    measured = [
-        _measured(cell).assign(cell=cell.name, manifest=now[cell.name])
-        for cell in tqdm(missing, "sizes", unit="cell", disable=None)
-    ]
-    table = pd.concat([part for part in (known, *measured) if len(part)] or [known])[COLUMNS]
-    if missing:
-        with replacing(kept) as path:
-            table.to_parquet(path, index=False)
+    for cell in tqdm(missing, "sizes", unit="cell", disable=None):
+        found = _measured(cell).assign(cell=cell.name, manifest=now[cell.name])[COLUMNS]
+        known = pd.concat([part for part in (known, found) if len(part)] or [known])
+        with replacing(kept) as path:  # each is kept at once: a killed comparison goes on here too
+            known.to_parquet(path, index=False)
     names = {cell.name: configuration(cell) for cell in cells}
     order = {name: place for place, name in enumerate(names)}
-    table = table.assign(configuration=table["cell"].map(names))
+    table = known.assign(configuration=known["cell"].map(names))
     return table.sort_values("cell", key=lambda c: c.map(order), kind="stable", ignore_index=True)
 
 

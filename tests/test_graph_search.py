@@ -193,8 +193,8 @@ def test_chunks_change_nothing(monkeypatch, rows):
 def test_far_from_the_origin_float32_still_finds_the_nearest(offset):
     torch.manual_seed(0)
     keys = torch.randn(300, 16) + offset  # rounded to float32 here, once for both
-    found, exact = nearest(keys, None, 10), brute_force(keys, None, 10)
-    assert (found == exact).float().mean() > 0.999
+    found, expected = nearest(keys, None, 10), brute_force(keys, None, 10)
+    assert (found == expected).float().mean() > 0.999
 
 
 def test_autocast_and_gradient_do_not_reach_the_search():

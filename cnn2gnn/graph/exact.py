@@ -18,10 +18,11 @@ BATCH = 64  # products that one query is split into
 
 
 def nearest_exactly(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
-    """The k nearest keys `(N, k)` of queries `(N, d)` that were moved as the keys are.
+    """The k nearest keys, int64 `(N, k)`, of queries `(N, d)` that were moved as the keys are.
 
     Where the processor multiplies bf16, rounded keys propose them. Rows whose proposals cannot be
-    proved to hold the nearest are searched in float32, as all are elsewhere.
+    proved to hold the nearest are searched in float32, as all are elsewhere. `exclude`: int64
+    `(N,)`, the key that a query must not get, −1 for none; or None.
     """
     if not rough.pays(queries, keys.points, k):
         return _brute_force(queries, keys, k, exclude)
@@ -30,7 +31,7 @@ def nearest_exactly(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | N
 
 
 def with_missing(found: Tensor, queries: Tensor, keys: Prepared, exclude: Tensor | None) -> Tensor:
-    """Neighbours `(N, k)` whose rows with a −1 are searched in float32."""
+    """Neighbours int64 `(N, k)`, of which rows with a −1 are searched for in full precision."""
     few = (found < 0).any(1).nonzero().squeeze(1)
     if len(few):
         barred = None if exclude is None else exclude[few]

@@ -62,7 +62,7 @@ class RoundedKeys(NamedTuple):
 
     @classmethod
     def of(cls, keys: Tensor) -> RoundedKeys:
-        """Round keys `(M, d)`."""
+        """Round keys `(M, d)`, float32."""
         centre, parts, longest = keys.mean(0), [], []
         for part in keys.split(_ROWS):
             moved = part - centre  # (m, d)
@@ -73,7 +73,7 @@ class RoundedKeys(NamedTuple):
         return cls(torch.cat(parts), centre, (2 * torch.stack(longest).max()).sqrt())
 
     def scores(self, queries: Tensor, buffer: Tensor) -> Tensor:
-        """ρ̃ of queries `(c, d)`, `(M, c)` in bf16, within `buffer`: smallest first."""
+        """ρ̃ of queries `(c, d)`, `(M, c)` in bf16: smallest first. `buffer` has room for it."""
         signed = torch.cat([self.centre - queries, queries.new_ones(len(queries), 2)], 1)
         out = buffer[: len(self.points) * len(queries)].view(len(self.points), len(queries))
         return torch.mm(self.points, signed.bfloat16().T, out=out)

@@ -11,12 +11,18 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.graph import approximate
-from cnn2gnn.graph.exact import nearest_exactly, ranked, scores, smallest, with_missing
+from cnn2gnn.graph.exact import (
+    RANKED_BYTES,
+    nearest_exactly,
+    ranked,
+    scores,
+    smallest,
+    with_missing,
+)
 from cnn2gnn.graph.search_keys import Prepared, checked_norms, prepared_of
 
 EXACT = 100_000  # queries or keys up to which the search is exact
 SPARE = 8  # proposals beyond k, which true distances choose among
-RANKED_BYTES = 2**27  # of proposed keys that are compared at a time
 
 
 @torch.no_grad()

@@ -92,6 +92,14 @@ class StudentConfig:
     heads: int = _parameter(
         1, "keys of a node, each with k neighbours of its own", minimum=1, maximum=16
     )
+    local_scaling: float = _parameter(
+        0.75,
+        "beta: share of a node's distance to its own neighbours that distances to it lose, so that "
+        "hubs do; not for graph=cosine, anchors, random",
+        minimum=0,
+        maximum=1,
+        search=(0, 1),
+    )
     scope: str = _parameter(
         "bank",
         "where neighbours come from: a bank of training images, or the batch (the paper)",

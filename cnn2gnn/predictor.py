@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +120,7 @@ class Predictor:
             ValueError: there is no bank, or so few bytes hold too few nodes.
         """
         smaller = changeable(self.student, self.bank).compressed(megabytes)
+        smaller = self.student.network.scaled(smaller)
         check_size(self.student, smaller, f"megabytes={megabytes}")
         return Predictor(self.student, smaller, self.classes)
 
@@ -193,11 +193,8 @@ class Predictor:
             raise ValueError(f"labels: {len(named)} names for {len(pixels)} images")
         classes = names_with(self.classes, named, as_names(new, "new"))
         numbers = torch.tensor([classes.index(name) for name in named])
-        added = self.student.bank_nodes(pixels, numbers).to(self.device)
-        if bank.packed:
-            added = replace(added, packed=True).compact()  # as they will be saved
-        self.bank, self.classes = bank.joined(added), classes
-        return np.arange(len(bank), len(bank) + len(added))
+        self.bank, self.classes = self.student.enlarged(bank, pixels, numbers), classes
+        return np.arange(len(bank), len(self.bank))
 
     def remove(self, rows: np.ndarray | Sequence[int]) -> None:
         """Take nodes out of the bank; the later ones move up. Undoes `add` exactly.

@@ -65,7 +65,7 @@ def test_an_answer_counts_as_a_label_does(given: tuple[Student, Splits]) -> None
     nodes = no_graph(student, splits.test.images)
     onehot = nn.functional.one_hot(rest.labels, 10)
     told = inductive(student, nodes, with_answers(student, bank, rest.images, onehot))
-    known = inductive(student, nodes, bank.joined(student.bank_nodes(rest.images, rest.labels)))
+    known = inductive(student, nodes, student.enlarged(bank, rest.images, rest.labels))
     torch.testing.assert_close(told.logits, known.logits, rtol=1e-4, atol=1e-4)
 
 

@@ -32,7 +32,10 @@ def points(n: int, seed: int) -> Tensor:
 
 def made(name: str, heads: int = 1) -> GraphLayer:
     torch.manual_seed(0)
-    return LAYERS[name](D, heads).double()
+    layer = LAYERS[name](D, heads).double()
+    for parameter in layer.parameters():  # as after training
+        nn.init.normal_(parameter, std=0.5)
+    return layer
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
@@ -40,7 +43,7 @@ class TestPyG:
     """torch_geometric warns on import that it uses what torch deprecates."""
 
     @pytest.mark.parametrize("heads", [1, 3])
-    def test_attention_is_that_of_gatv2(self, heads: int) -> None:
+    def test_attention_is_that_of_gatv2_times_the_learners_weights(self, heads: int) -> None:
         pyg = pytest.importorskip("torch_geometric.nn")
         queries, keys, layer = points(N, 0), points(M, 1), made("attention", heads)
         graph = SparsemaxNeighbours(K).double()(queries, keys)
@@ -54,7 +57,10 @@ class TestPyG:
         edges = torch.stack([graph.neighbours[query, slot], query])
         _, (_, alpha) = conv((keys, queries), edges, return_attention_weights=True)  # (E, H)
         found = layer(graph, queries, keys)
-        torch.testing.assert_close(found.weights[query, slot], alpha.mean(1))
+        theirs = torch.zeros(N, K, heads, dtype=DOUBLE)
+        theirs[query, slot] = alpha * graph.weights[query, slot, None]
+        theirs = (theirs / theirs.sum(1, keepdim=True)).mean(2)
+        torch.testing.assert_close(found.weights, theirs)
         torch.testing.assert_close(found.weights.sum(1), torch.ones(N, dtype=DOUBLE))
 
     def test_gcn_is_the_convolution_on_the_undirected_graph_and_its_queries(self) -> None:
@@ -101,6 +107,13 @@ def test_a_layer_makes_no_edge(name: str) -> None:
     assert (found is graph) == (name == "mean")
 
 
+def test_attention_begins_as_the_learners_weights() -> None:
+    queries, keys = points(N, 0), points(M, 1)
+    graph = AdaptiveNeighbours(K)(queries, keys)
+    found = LAYERS["attention"](D, 2).double()(graph, queries, keys)
+    torch.testing.assert_close(found.weights, graph.weights)
+
+
 def test_attention_keeps_its_precision_under_autocast() -> None:
     queries, keys, layer = points(N, 0).float(), points(M, 1).float(), made("attention").float()
     graph = AdaptiveNeighbours(K)(queries, keys)
@@ -137,7 +150,7 @@ def network(layer: str, scope: str = "bank") -> GraphNetwork:
 
 
 def whole(net: GraphNetwork) -> Bank:
-    return net.counted(net.bank(points(M, 1), torch.arange(M) % 3))
+    return net.settled(net.bank(points(M, 1), torch.arange(M) % 3))
 
 
 @pytest.mark.parametrize("layer", KIT)
@@ -147,7 +160,7 @@ def test_the_order_and_the_searched_part_of_the_bank_change_nothing(layer: str, 
     bank = whole(net)
     here, order = net(queries, bank).logits, torch.randperm(M)
     torch.testing.assert_close(net(queries, bank.subset(order)).logits, here)
-    again = net.counted(bank.subset(order))  # counted anew
+    again = net.settled(bank.subset(order))  # counted anew
     torch.testing.assert_close(net(queries, again).logits, here)
     near = net.candidates(queries, bank)
     assert near is not None
@@ -175,7 +188,7 @@ def test_who_looks_is_counted_in_the_graph_of_the_training_images(scope: str) ->
     expected = AdaptiveNeighbours(K)(net.keys(points(M, 1))).dense().sum(0)
     torch.testing.assert_close(bank.looked_at, expected)
     assert not bank.looked_at.requires_grad
-    among = net.among(points(9, 5))
+    among = net.among(points(9, 5), bank=bank if scope == "bank" else None)
     if scope == "bank":  # they join it, and nobody has looked at them
         assert torch.equal(among.looked_at, torch.zeros(9, dtype=DOUBLE))
         assert torch.equal(bank.joined(among).looked_at[:M], bank.looked_at)

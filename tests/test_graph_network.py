@@ -28,7 +28,7 @@ def make(graph: str = "adaptive", scope: str = "bank", layer: str = "mean") -> G
     network = GraphNetwork(D, CLASSES, learner, scope, layer=LAYERS[layer])
     network.start_keys(X[:M])
     for name, parameter in network.named_parameters():
-        if "message" in name:
+        if "message" in name or "weighting" in name:
             nn.init.normal_(parameter, std=0.3)
     if scope == "bank" and learner is not None:
         network.label_scale.fill_(ALPHA)
@@ -37,7 +37,7 @@ def make(graph: str = "adaptive", scope: str = "bank", layer: str = "mean") -> G
 
 def bank_of(network: GraphNetwork) -> Bank:
     pixels = X[:M].sigmoid() if network.learner and network.learner.space == "pixels" else None
-    return network.counted(network.bank(X[:M], LABELS, pixels))
+    return network.settled(network.bank(X[:M], LABELS, pixels))
 
 
 @pytest.mark.parametrize("layer", ["mean", "attention", "gcn"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_the_part_of_the_bank_that_is_searched_decides_as_the_whole_would(
     network, indices = task.module.eval(), torch.arange(50, 90)
     (x, bank, _, pixels), out = met(task, indices, 0)
     clean = task.features.clean
-    whole = network.counted(network.bank(clean, splits.train.labels, task.clean_pixels))
+    whole = network.settled(network.bank(clean, splits.train.labels, task.clean_pixels))
     expected = network(x, whole, indices, pixels)
     torch.testing.assert_close(out.logits, expected.logits, rtol=1e-4, atol=1e-4)
     assert len(bank) <= len(whole)
@@ -158,7 +159,8 @@ def test_candidates_of_a_large_set_are_found_once_a_pass_and_decide_as_the_whole
     for epoch in (0, 0, 1):
         indices = torch.randperm(300)[:40]
         (x, bank, _, pixels), out = met(task, indices, epoch)
-        whole = network.bank(task.features.clean, splits.train.labels, task.clean_pixels)
+        nodes = network.bank(task.features.clean, splits.train.labels, task.clean_pixels)
+        whole = network.settled(nodes)
         expected = network(x, whole, indices, pixels)
         torch.testing.assert_close(out.logits, expected.logits)
         assert len(bank) <= 300
@@ -167,7 +169,8 @@ def test_candidates_of_a_large_set_are_found_once_a_pass_and_decide_as_the_whole
         with torch.no_grad():  # within a pass keys move; of those found, the nearest now are taken
             network.project.weight.mul_(1 + 0.01 * torch.randn_like(network.project.weight))
         (x, _, _, _), out = met(task, indices, 1)
-        expected = network(x, network.bank(task.features.clean, splits.train.labels), indices)
+        moved = replace(whole, keys=network.keys(task.features.clean))
+        expected = network(x, moved, indices)
         torch.testing.assert_close(out.logits, expected.logits)
     assert len(found) == 2
 

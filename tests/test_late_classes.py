@@ -134,7 +134,7 @@ def test_without_late_nodes_the_student_answers_and_with_them_it_judges_between_
 def test_the_order_of_the_bank_changes_nothing() -> None:
     student, bank = predictor().student, predictor().bank
     assert bank is not None
-    bank = bank.joined(student.bank_nodes(ALL.images, ALL.labels))
+    bank = student.enlarged(bank, ALL.images, ALL.labels)
     mixed = bank.subset(torch.randperm(len(bank), generator=torch.Generator().manual_seed(0)))
     nodes = no_graph(student, TEST.images)
     found, again = (probabilities(student, nodes, each, 4) for each in (bank, mixed))

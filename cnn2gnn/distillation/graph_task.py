@@ -113,7 +113,7 @@ class GraphTask:
         if network.scope == "batch":
             unlabelled = torch.full((len(x),), -1, device=x.device)
             nodes, itself = _gathered(network.bank(x, unlabelled, pixels))
-            return network.counted(nodes), itself
+            return network.settled(nodes), itself
         near = self._near(x, indices, epoch, pixels)
         if near is None:
             return self._nodes(slice(None), epoch), indices
@@ -146,8 +146,9 @@ class GraphTask:
 
     def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
         """Some of the M nodes that queries of this pass meet, with the keys of this step."""
-        keys = self.network.keys(self.features.clean[rows])
-        return replace(self._bank_of_pass(epoch).subset(rows), keys=keys)
+        whole, keys = self._bank_of_pass(epoch), self.network.keys(self.features.clean[rows])
+        top = None if whole.radii is None else whole.top  # parts are searched as one
+        return replace(whole.subset(rows), keys=keys, ceiling=top)
 
     @torch.no_grad()
     def _bank_of_pass(self, epoch: int) -> Bank:
@@ -219,7 +220,7 @@ class GraphTask:
         """The bank of some training images."""
         pixels = None if self.clean_pixels is None else self.clean_pixels[rows]
         bank = self.network.bank(self.features.clean[rows], self.train.labels[rows], pixels)
-        return self.network.counted(bank)
+        return self.network.settled(bank)
 
     def _save_snapshot(self, nodes: StudentOutput, folder: Path, epoch: int) -> None:
         """Keep the graph of some validation nodes: against a small bank, or among themselves."""

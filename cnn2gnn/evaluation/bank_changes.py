@@ -138,6 +138,7 @@ def shrunk(
     """
     bank, known = bank.without(rows), student.shape["classes"]
     check_size(student, bank, "rows")
+    bank = student.network.scaled(bank)
     kept = [c for c in range(len(classes)) if c < known or bool((bank.labels == c).any())]
     place = bank.labels.new_full((len(classes) + 1,), -1)  # label −1 meets the last: −1
     place[kept] = torch.arange(len(kept), device=place.device)

@@ -27,7 +27,7 @@ def smaller_banks(student: Student, bank: Bank) -> Iterator[tuple[str, Bank]]:
             check_size(student, smaller, f"share={share}")
         except ValueError:
             return
-        yield f"compressed, {share:.0%} of the nodes", smaller
+        yield f"compressed, {share:.0%} of the nodes", student.network.scaled(smaller)
 
 
 def bank_sizes(student: Student, bank: Bank, splits: Splits) -> pd.DataFrame:

@@ -9,7 +9,7 @@ node tells, as any node, what the network gets wrong on it, as far as the teache
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import pandas as pd
@@ -74,16 +74,11 @@ def with_answers(student: Student, bank: Bank, images: Tensor, answers: Tensor) 
     Args:
         answers: softmax(t_j), what the teacher says of them, `(m, C)`.
     """
-    nodes = student.bank_nodes(images, torch.full((len(images),), -1))
-    both = bank.joined(nodes)
+    both = student.enlarged(bank, images, torch.full((len(images),), -1))
     known = bank.answers  # (M, C)
-    return AnsweredBank(
-        both.keys,
-        both.labels,
-        both.probabilities,
-        both.pixels,
-        answers=torch.cat([known, answers.to(known)]),
-    )
+    answers = torch.cat([known, answers.to(known)])
+    parts = {part.name: getattr(both, part.name) for part in fields(both)}
+    return AnsweredBank(**parts, answers=answers)
 
 
 @torch.no_grad()
@@ -105,9 +100,7 @@ def compare(
     banks = {
         "labelled nodes": bank,
         "and unlabelled ones": with_answers(student, bank, unlabelled.images, told),
-        "as if all were labelled": bank.joined(
-            student.bank_nodes(unlabelled.images, unlabelled.labels)
-        ),
+        "as if all were labelled": student.enlarged(bank, unlabelled.images, unlabelled.labels),
     }
     said = {
         "teacher": in_chunks(teacher, test.images),

@@ -170,7 +170,7 @@ def compare(student: Student, apart: Apart, sizes: Sequence[int | None], seed: i
     rows = [{"images": "0", "method": "student"} | accuracies(alone, labels, known)]
     for size in sizes:
         added = few(apart.late.train, size, seed)
-        larger = bank.joined(student.bank_nodes(added.images, added.labels))
+        larger = student.enlarged(bank, added.images, added.labels)
         said = {
             "graph": probabilities(student, nodes, larger, classes).argmax(1),
             "class means": class_means(keys, larger, classes),

@@ -75,7 +75,7 @@ class InBatches:
         logits = torch.empty_like(self._nodes.logits)
         for members in order.tensor_split(max(1, len(order) // batch_size)):
             features, pixels = _rows(self._nodes, members)
-            among = self._network.among(features, pixels)
+            among = self._network.among(features, pixels, self._bank)
             itself = torch.arange(len(members), device=members.device)
             if self._bank is not None:
                 near = None if self._near is None else self._near[members].unique()

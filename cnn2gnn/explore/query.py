@@ -124,11 +124,12 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
     if change.protocol == "batch":
         others = _others(nodes, node, change)  # (B − 1,)
         pixels = nodes.pixels[TEST]
-        among = network.among(nodes.features[others], None if pixels is None else pixels[others])
+        features, pixels = nodes.features[others], None if pixels is None else pixels[others]
         if network.scope == "bank":
+            among = network.among(features, pixels, nodes.bank)
             bank, rows = bank.joined(among), torch.cat([rows, others])
         else:
-            bank, rows = among, others
+            bank, rows = network.among(features, pixels), others
     itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
     finder = network if change.k is None else _with_k(network, change.k)
     pixels = nodes.student.pixels(nodes.sample(node)[None])  # (1, p)

@@ -37,6 +37,7 @@ class AnchorNeighbours(AdaptiveNeighbours):
     most ANCHORS times, however many the queries are.
     """
 
+    scalable = False  # anchors lie among keys, and have no distance that could be scaled
     points: nn.Parameter  # z_a, (ANCHORS, width)
 
     def build(self, width: int) -> None:

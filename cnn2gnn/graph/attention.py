@@ -1,11 +1,12 @@
 """Attention on the learned support: GATv2 (Brody, Alon, Yahav, ICLR 2022).
 
-    e_ij = aᵀ LeakyReLU(W_q u_i + W_k u_j + b),  w_ij = exp(e_ij) / Σ_l exp(e_il)
+    e_ij = aᵀ LeakyReLU(W_q u_i + W_k u_j + b),  w_ij = s_ij exp(e_ij) / Σ_l s_il exp(e_il)
 
 over the neighbours j, l that the learner chose. Of H heads, w is the mean.
 
-NOTE: GATv2 also sends W_k u_j as the message; here the network's own messages are weighed. The
-learner only says who is a neighbour: its weights, and what it learned to shape them, play no part.
+NOTE: GATv2 also sends W_k u_j as the message; here the network's own messages are weighed. Nor does
+it know s_ij, the learner's weights; without them attention would have to find out what distance
+knows. Here a = 0 as training begins, so that w = s, and it learns where to depart from that.
 """
 
 from __future__ import annotations
@@ -30,13 +31,12 @@ class Attention(GraphLayer):
         super().__init__(width, heads)
         self.query = nn.Linear(width, heads * CHANNELS)  # W_q and b
         self.key = nn.Linear(width, heads * CHANNELS, bias=False)  # W_k
-        self.score = nn.Parameter(torch.empty(heads, CHANNELS))  # a
-        nn.init.xavier_uniform_(self.score)
+        self.score = nn.Parameter(torch.zeros(heads, CHANNELS))  # a
 
     def forward(
         self, graph: SparseGraph, queries: Tensor, keys: Tensor, looked_at: Tensor | None = None
     ) -> SparseGraph:
-        """As `GraphLayer.forward`; the gradient flows into queries and keys."""
+        """As `GraphLayer.forward`; the gradient flows into queries, keys and weights."""
         with torch.autocast(queries.device.type, enabled=False):
             queries, keys = (nodes.to(self.score.dtype) for nodes in (queries, keys))
             # embedding, not keys[neighbours]: its gradient sums in the same order on any run
@@ -45,5 +45,7 @@ class Attention(GraphLayer):
             hidden = F.leaky_relu(sums, SLOPE).unflatten(2, self.score.shape)  # (N, k, H, c)
             scores = (hidden * self.score).sum(3)  # e_ij, (N, k, H)
             scores = scores.masked_fill(graph.weights[:, :, None] <= 0, -torch.inf)
-            weights = scores.softmax(1).mean(2)  # (N, k)
+            # exp(e) up to a factor that cancels, and finite for any e
+            weights = graph.weights[:, :, None] * scores.softmax(1)  # (N, k, H)
+            weights = (weights / weights.sum(1, keepdim=True)).mean(2)  # (N, k)
         return replace(graph, weights=weights)

@@ -38,7 +38,7 @@ class Heads(GraphLearner):
         self.each = nn.ModuleList(copy.deepcopy(learner) for _ in range(heads))
         self.heads = heads
         self.learns_keys, self.whitens = learner.learns_keys, learner.whitens
-        self.any_k = learner.any_k
+        self.any_k, self.scalable = learner.any_k, learner.scalable
 
     @property
     def reach(self) -> int:

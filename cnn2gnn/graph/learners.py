@@ -37,6 +37,7 @@ class GraphLearner(nn.Module):
         whitens: whether keys start from whitened features, or from features as they are.
         heads: equal parts of the keys, each of which has neighbours of its own; see `heads.Heads`.
         any_k: whether another k than that of the training may be set afterwards.
+        scalable: whether it goes by squared Euclidean distances, which `local_scaling` may change.
     """
 
     space = "features"
@@ -44,6 +45,7 @@ class GraphLearner(nn.Module):
     whitens = True
     heads = 1
     any_k = True
+    scalable = False
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -110,6 +112,8 @@ class AdaptiveNeighbours(GraphLearner):
     Memory is O(N·(k + d)), see `distances`. Weights are float32 under autocast, and float64 for
     float64 inputs. Needs k + 1 candidates a node: N >= k + 2 within a set.
     """
+
+    scalable = True
 
     @property
     def reach(self) -> int:

@@ -28,6 +28,8 @@ class ScoredNeighbours(GraphLearner):
         temperature: τ at the start, positive; it is learned. None: the kind's `usual` one.
     """
 
+    scalable = True
+
     def __init__(self, k: int, temperature: float | None = None) -> None:
         super().__init__(k)
         temperature = self.usual if temperature is None else temperature

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.graph.local_scaling import raised
 from cnn2gnn.graph.search_keys import SearchKeys
+from cnn2gnn.graph.sparse import SparseGraph
 from cnn2gnn.models.compression import is_compressed, pack, unpack
 from cnn2gnn.models.condensation import condensed_rows
 
@@ -26,7 +28,11 @@ class Bank:
             came after the student's training (`evaluation.late_classes`).
         probabilities: softmax(base_j), `(M, C)`: what the student says of a node by itself.
         pixels: raw pixels `(M, p)` in [0, 1], for a graph that is fixed in pixel space.
+        radii: β r_j of the keys' heads, or of the pixels, `(M, H)`, where distances are scaled: see
+            `graph.local_scaling`.
         looked_at: Σ_i s_ij over the training images, `(M,)`, for a layer that counts it.
+        ceiling: what radii are taken from, C; None: the largest of them. A part of a bank that is
+            searched beside other parts has that of the whole.
         packed: how it is saved: False in half precision, True `compressed`.
     """
 
@@ -34,7 +40,9 @@ class Bank:
     labels: Tensor
     probabilities: Tensor
     pixels: Tensor | None = None
+    radii: Tensor | None = None
     looked_at: Tensor | None = None
+    ceiling: float | None = None
     packed: bool = False
 
     @cached_property
@@ -55,8 +63,46 @@ class Bank:
 
     @cached_property
     def places(self) -> Tensor:
-        """Where the nodes lie, prepared for the search: their pixels if there are any, or keys."""
-        return SearchKeys.of(self.keys if self.pixels is None else self.pixels)
+        """Where the nodes lie, prepared for the search: their pixels if there are any, or keys.
+
+        Where distances are scaled, `raised`: by √(C − β r_j).
+        """
+        return SearchKeys.of(
+            self.points if self.radii is None else raised(self.points, self._heights)
+        )
+
+    @property
+    def points(self) -> Tensor:
+        """What distances are taken between: pixels if there are any, or keys, `(M, w)`."""
+        return self.keys if self.pixels is None else self.pixels
+
+    @property
+    def top(self) -> float:
+        """C in √(C − β r_j)."""
+        assert self.radii is not None
+        return self.radii.max().item() if self.ceiling is None else self.ceiling
+
+    @property
+    def _heights(self) -> Tensor:
+        assert self.radii is not None
+        return (self.top - self.radii).clamp(min=0).sqrt()  # (M, H)
+
+    def seeking(self, points: Tensor) -> Tensor:
+        """Points `(N, d)`, keys or pixels, as they look for neighbours among `places`."""
+        if self.radii is None:
+            return points
+        return raised(points, self.radii.new_zeros(len(points), self.radii.shape[1]))
+
+    def measured(self, graph: SparseGraph) -> SparseGraph:
+        """A graph found among `places`, with the distances between the points as they are.
+
+        The edges of a node then stand in their ascending order.
+        """
+        if self.radii is None or graph.distances is None:
+            return graph
+        added = self._heights.square().mean(1)  # (M,): a graph of several heads has their mean
+        distances = graph.distances - added[graph.neighbours].to(graph.distances.dtype)
+        return replace(graph, distances=distances.clamp(min=0)).by_distance()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was computed from it: a copy may get other tensors."""
@@ -72,7 +118,7 @@ class Bank:
     def joined(self, other: Bank) -> Bank:
         """Return the nodes of both, those of `other` behind."""
         both = {name: torch.cat([t, getattr(other, name)]) for name, t in self._held()}
-        return Bank(**both, packed=self.packed)
+        return Bank(**both, ceiling=None, packed=self.packed)
 
     def without(self, rows: Tensor) -> Bank:
         """Return the bank without the nodes `rows`, int64 `(m,)`.
@@ -169,7 +215,7 @@ class Bank:
             BrokenFileError: they are not those of a bank.
         """
         try:
-            bank = cls(**unpack(tensors), packed=is_compressed(tensors))
+            bank = cls(**unpack(tensors), ceiling=None, packed=is_compressed(tensors))
             bank._check()
         except (KeyError, TypeError, RuntimeError, IndexError, ValueError) as error:
             raise BrokenFileError(f"{source} is not a bank: {error}") from error
@@ -184,6 +230,8 @@ class Bank:
                 raise ValueError(f"{name} of shape {shape}, keys of {tuple(self.keys.shape)}")
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise ValueError(f"{name} hold NaN or infinity")
+        if self.radii is not None and self.keys.shape[1] % self.radii.shape[1]:
+            raise ValueError(f"radii of {self.radii.shape[1]} heads, keys {tuple(self.keys.shape)}")
         if (self.labels < -1).any():
             raise ValueError(f"labels hold {int(self.labels.min())}")
 

@@ -1,6 +1,6 @@
 """A bank's tensors as they are saved: in half precision, or compressed to about half of that.
 
-Compressed, a node of d key dimensions takes d + 3 + 2·TOP bytes (a few more with more than 128
+Compressed, a node of d key dimensions takes d + 5 + 2·TOP bytes (a few more with more than 128
 classes): keys are int8 with a scale of the node's own, so that a part of the bank keeps its values;
 of the probabilities the TOP largest are kept, in steps of 1/255, and the others become zero. What
 is packed again, after unpacking, is the same to the bit.
@@ -26,6 +26,8 @@ def pack(tensors: dict[str, Tensor], compressed: bool) -> dict[str, Tensor]:
         packed |= {name: tensors[name].half() for name in ("keys", "probabilities")}
     if "pixels" in tensors:
         packed["pixels"] = (tensors["pixels"] * 255).round().byte()
+    if "radii" in tensors:  # bf16: half precision has no room for large distances
+        packed["radii"] = tensors["radii"].to(torch.bfloat16 if compressed else torch.float32)
     if "looked_at" in tensors:
         packed["looked_at"] = tensors["looked_at"]
     return packed

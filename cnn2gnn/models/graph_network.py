@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from cnn2gnn.base.disk import collected
 from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
 from cnn2gnn.graph.learners import Search
+from cnn2gnn.graph.local_scaling import radii
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.keys import ROWS, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
@@ -29,7 +30,8 @@ class GraphNetwork(nn.Module):
     """Two graph layers on a graph that they learn themselves.
 
     u_i = P x_i                                              keys: distances are taken between them
-    S = learner(u)                                           the sparse graph
+    d̃_ij = ‖u_i − u_j‖² − β r_j                              scaled locally: see `local_scaling`
+    S = learner(d̃)                                           the sparse graph
     h_i = ReLU(norm(W x_i + Σ_j s_ij m_ij))                  layer 1
     m_ij = A y_j + B r_j + T(u_i − u_j)                      what a neighbour tells
     logits_i = V h_i + Σ_j s_ij (c·g_i·r_j + α y_j)          layer 2
@@ -47,6 +49,7 @@ class GraphNetwork(nn.Module):
         hidden: width of h.
         layer: makes what weighs messages, from the keys' width and the number of heads; s_ij above
             are its weights.
+        local_scaling: β in [0, 1]; it plays no part in a graph that does not go by such distances.
     """
 
     label_scale: Tensor  # α >= 0, a scalar; 0 in scope `batch`, and without a graph there is none
@@ -60,6 +63,7 @@ class GraphNetwork(nn.Module):
         hidden: int = 256,
         dropout: float = 0.1,
         layer: Callable[[int, int], GraphLayer] = Mean,
+        local_scaling: float = 0.0,
     ) -> None:
         super().__init__()
         self.scope = "none" if learner is None else scope
@@ -71,6 +75,7 @@ class GraphNetwork(nn.Module):
         self.learner = learner
         if learner is None:
             return
+        self.local_scaling = local_scaling if learner.scalable else 0.0  # β
         width = learner.heads * min(d, KEY_WIDTH)
         self.project = nn.Linear(d, width, bias=False)  # P
         self.project.requires_grad_(learner.learns_keys)
@@ -156,15 +161,33 @@ class GraphNetwork(nn.Module):
         said = self.says(x)  # (M, C)
         # nodes that join a bank are new to its graph: nobody has looked at them
         unseen = said.new_zeros(len(x)) if self.weighting.counts else None
-        return Bank(self.keys(x), labels, said, pixels, unseen)
+        return Bank(self.keys(x), labels, said, pixels, looked_at=unseen)
 
-    def among(self, x: Tensor, pixels: Tensor | None = None) -> Bank:
-        """Return nodes `(B, d)` as unlabelled nodes of a bank; in scope `batch` of their own."""
+    def among(self, x: Tensor, pixels: Tensor | None = None, bank: Bank | None = None) -> Bank:
+        """Return nodes `(B, d)` without labels: to join `bank`; None: as a bank of their own."""
         nodes = self.bank(x, torch.full((len(x),), -1, device=x.device), pixels)
-        return self.counted(nodes) if self.scope == "batch" else nodes
+        return self.settled(nodes) if bank is None else self.joining(nodes, bank)
 
-    def counted(self, bank: Bank) -> Bank:
-        """Return the bank with how much its nodes look at each other, if the layer asks for it."""
+    def joining(self, nodes: Bank, bank: Bank) -> Bank:
+        """Return nodes from `bank(…)` as they join a bank for a while, which stays as it is."""
+        if not self.local_scaling:
+            return nodes
+        return replace(nodes, radii=self.local_scaling * self._radii(nodes, bank))  # β r_j
+
+    def scaled(self, bank: Bank) -> Bank:
+        """Return a bank with how near its nodes are to each other; asked for when they change."""
+        if not self.local_scaling:
+            return bank
+        bank = replace(bank, radii=self.local_scaling * self._radii(bank))  # β r_j
+        return bank.compact() if bank.packed else bank
+
+    def settled(self, bank: Bank) -> Bank:
+        """Return nodes from `bank(…)` as a bank of their own.
+
+        What they are to each other becomes known: how near, and if the layer counts it, how much
+        they look at each other.
+        """
+        bank = self.scaled(bank)
         if not self.weighting.counts:
             return bank
         with torch.no_grad():
@@ -186,7 +209,7 @@ class GraphNetwork(nn.Module):
         pixels: Tensor | None = None,
     ) -> SparseGraph:
         """Return the graph of nodes `(B, d)` among the bank. Arguments as in `forward`."""
-        graph = self._learner(*self._places(x, bank, pixels), exclude)
+        graph = bank.measured(self._learner(*self._places(x, bank, pixels), exclude))
         return self._weighed(graph, self.keys(x), bank)
 
     def candidates(
@@ -242,9 +265,15 @@ class GraphNetwork(nn.Module):
 
     def _within(self, bank: Bank, rows: Tensor) -> SparseGraph:
         """What the learner finds for nodes of the bank, `rows` `(n,)`, in bounded memory."""
-        find, places = self._learner, bank.places
-        parts = (find(places[chunk], places, chunk) for chunk in rows.split(_CHUNK))
-        return SparseGraph.stacked([*parts])
+        find = self._learner
+        chunks = rows.split(_CHUNK)
+        parts = (find(bank.seeking(bank.points[chunk]), bank.places, chunk) for chunk in chunks)
+        return bank.measured(SparseGraph.stacked([*parts]))
+
+    def _radii(self, nodes: Bank, among: Bank | None = None) -> Tensor:
+        """r_j of nodes among those that they join, or among themselves, `(M, H)`."""
+        learner, joined = self._learner, None if among is None else among.points
+        return radii(nodes.points, joined, learner.k, learner.heads)
 
     def _weighed(self, graph: SparseGraph, u: Tensor, bank: Bank) -> SparseGraph:
         """The graph of nodes with the keys `u` `(B, d)`, as the layer weighs it."""
@@ -259,7 +288,7 @@ class GraphNetwork(nn.Module):
     def _places(self, x: Tensor, bank: Bank, pixels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Where the nodes and the bank lie in the space of distances."""
         if self._learner.space == "features":
-            return self.keys(x), bank.places
+            return bank.seeking(self.keys(x)), bank.places
         if pixels is None or bank.pixels is None:
             raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
-        return pixels, bank.places
+        return bank.seeking(pixels), bank.places

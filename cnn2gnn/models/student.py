@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,11 @@ class Student(nn.Module):
         if learner is not None and config.heads > 1:
             learner = Heads(learner, config.heads)
         d = feature_width(self.stem, channels, size)
-        layer = LAYERS[config.layer]
-        self.network = GraphNetwork(d, classes, learner, config.scope, config.hidden, layer=layer)
+        self.network = GraphNetwork(
+            *(d, classes, learner, config.scope, config.hidden),
+            layer=LAYERS[config.layer],
+            local_scaling=config.local_scaling,
+        )
 
     @property
     def scope(self) -> str:
@@ -134,11 +137,17 @@ class Student(nn.Module):
             raise ValueError(
                 f"a bank needs at least k + 2 = {learner.k + 2} images, not {len(images)}"
             )
-        return self.network.counted(self.bank_nodes(images, labels))
+        return self.network.settled(self._nodes(images, labels))
 
     @torch.no_grad()
-    def bank_nodes(self, images: Tensor, labels: Tensor) -> Bank:
-        """Return images `(m, C, H, W)` with labels `(m,)` as nodes to join a bank, however few."""
+    def enlarged(self, bank: Bank, images: Tensor, labels: Tensor) -> Bank:
+        """Return a bank with images `(m, C, H, W)` and labels `(m,)`, however few, behind it."""
+        nodes = self._nodes(images, labels).to(bank.labels.device)
+        if bank.packed:
+            nodes = replace(nodes, packed=True).compact()  # as they will be saved
+        return self.network.scaled(replace(bank, radii=None).joined(nodes))
+
+    def _nodes(self, images: Tensor, labels: Tensor) -> Bank:
         features = self.features(images)  # (M, d)
         pixels = self.pixels(images)
         return self.network.bank(features, labels.to(features.device), pixels).compact()
@@ -191,7 +200,7 @@ class Student(nn.Module):
                 raise ValueError(wrong)
             shape = dict(architecture)
             made_with, given = shape.pop("own"), _kinds(stem, learner)
-            config = StudentConfig(**shape.pop("config"))
+            config = StudentConfig(**{"local_scaling": 0.0} | shape.pop("config"))  # older versions
             check_group(config)
             if learner is not None or config.graph != "none":  # older versions had no α
                 tensors = {"network.label_scale": torch.tensor(0.0), **tensors}

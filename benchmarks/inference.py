@@ -52,7 +52,8 @@ def measure(stem: str, bank_size: int, rounds: int) -> list[list[str]]:
     # features that differ as those of images do; the stem's own, untrained, hardly would
     features = torch.randn(bank_size, student.network.layer1.in_features)
     student.network.start_keys(features)
-    bank = student.network.bank(features, torch.arange(bank_size) % CLASSES)
+    labels = torch.arange(bank_size) % CLASSES
+    bank = student.network.settled(student.network.bank(features, labels))
     compiled = copy.deepcopy(student)
     compiled.stem = torch.compile(compiled.stem)
     networks = {name: resnet(name) for name in ("resnet18", "resnet50", "resnet152")}

@@ -219,7 +219,8 @@ class Predictor:
         Columns: image, its place in `images`; rank, from 1, the nearest first; node, its row in the
         bank, which is its place among the training images; label, its class; weight, its share in
         the evidence, in [0, 1], those of an image sum to 1 (with layer=gcn to less); distance,
-        squared, between keys, NaN where the graph does not go by distance.
+        squared, between keys, NaN where the graph does not go by distance. By `local_scaling`, a
+        node that is near to many weighs less than others at its distance.
 
         Raises:
             ValueError: the student has no graph.

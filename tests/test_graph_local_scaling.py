@@ -70,7 +70,7 @@ def test_of_many_nodes_a_sample_is_looked_at(
 @pytest.mark.parametrize("heads", [1, 2])
 def test_raised_points_are_as_far_apart_as_scaled_distances_say(heads: int) -> None:
     queries, keys = points(7, 3 * heads, 0), points(30, 3 * heads, 1)
-    reach = 0.75 * radii(keys, None, 5, heads)  # β r_j, (M, H)
+    reach = 0.75 * radii(keys, None, 5, heads)  # β ρ_j, (M, H)
     places = raised(keys, (reach.max() - reach).sqrt())
     found = squared(raised(queries, torch.zeros(7, heads, dtype=DOUBLE)), places)
     expected = squared(queries, keys) - reach.sum(1) + heads * reach.max()

@@ -87,8 +87,8 @@ def check_exportable(student: Student, bank: Bank | None, classes: int) -> None:
             f"{classes - student.shape['classes']} classes came after training, and only a "
             "Predictor weighs them: remove their nodes, or train with them"
         )
-    held = [] if bank is None else [bank.keys, bank.probabilities, bank.residuals, bank.pixels]
-    size = sum(t.nbytes for t in [*student.parameters(), *held] if t is not None)
+    held = [] if bank is None else [bank.keys, bank.places, bank.probabilities, bank.residuals]
+    size = sum(t.nbytes for t in [*student.parameters(), *held])
     if size >= LIMIT:
         raise ConfigError(
             f"student and bank take {size / 1e9:.1f} GB, one ONNX file holds 2: make the bank "

@@ -4,17 +4,17 @@ Among points of many dimensions some are near to very many others (hubs: Radovan
 Ivanović, JMLR 2010), and tell each of them little. So what a node's distance to its own neighbours
 is, d_ij is measured by:
 
-    d̃_ij = d_ij − β r_j,    r_j = (1/k) Σ_{l ∈ kNN(j)} d_jl
+    d̃_ij = d_ij − β ρ_j,    ρ_j = (1/k) Σ_{l ∈ kNN(j)} d_jl
 
-That is CSLS (Conneau et al., ICLR 2018), whose r_i would change no weight here: weights are
-invariant under d → d + b. For the same reason d̃ may be raised by C = max_j β r_j, and becomes a
+That is CSLS (Conneau et al., ICLR 2018), whose ρ_i would change no weight here: weights are
+invariant under d → d + b. For the same reason d̃ may be raised by C = max_j β ρ_j, and becomes a
 squared Euclidean distance again, in one dimension more:
 
-    d̃_ij + C = ‖[u_i, 0] − [u_j, √(C − β r_j)]‖²
+    d̃_ij + C = ‖[u_i, 0] − [u_j, √(C − β ρ_j)]‖²
 
 So every search finds such neighbours, exact or not, in one part or in several.
 
-NOTE: CSLS compares by cosine, at β = 1. Here r_j is taken among a sample of at most `SAMPLE` nodes,
+NOTE: CSLS compares by cosine, at β = 1. Here ρ_j is taken among a sample of at most `SAMPLE` nodes,
 which ranks nodes as well and costs M·SAMPLE distances instead of M².
 """
 
@@ -28,17 +28,17 @@ from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.search import nearest
 from cnn2gnn.graph.search_keys import SearchKeys
 
-SAMPLE = 5000  # nodes among which r_j is taken, at most
+SAMPLE = 5000  # nodes among which ρ_j is taken, at most
 _CHUNK = 1000  # nodes whose distances exist at a time
 
 
 @torch.no_grad()
 def radii(points: Tensor, among: Tensor | None, k: int, heads: int = 1) -> Tensor:
-    """Return r_j, the mean squared distance of points `(M, H·w)` to their neighbours, `(M, H)`.
+    """Return ρ_j, the mean squared distance of points `(M, H·w)` to their neighbours, `(M, H)`.
 
     Args:
         among: `(N, H·w)`, nodes that the points join as further ones; None: they are on their own.
-        k: neighbours of a point, or as many as there are; where there is none, r_j = 0.
+        k: neighbours of a point, or as many as there are; where there is none, ρ_j = 0.
         heads: H, equal parts of a point, each with neighbours of its own.
     """
     those = [None] * heads if among is None else among.chunk(heads, 1)
@@ -56,6 +56,7 @@ def _radii_of_part(points: Tensor, among: Tensor | None, k: int) -> Tensor:
     if k < 1:
         return points.new_zeros(len(points))
     parts = zip(points.split(_CHUNK), itself.split(_CHUNK), strict=True)
+    # ρ_j = (1/k) Σ_{l ∈ kNN(j)} d_jl
     found = ((q, nearest(q, sample, k, exclude)) for q, exclude in parts)
     means = (distances_to(near, q, sample).mean(1) for q, near in found)
     return collected(means, len(points))

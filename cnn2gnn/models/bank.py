@@ -28,7 +28,7 @@ class Bank:
             came after the student's training (`evaluation.late_classes`).
         probabilities: softmax(base_j), `(M, C)`: what the student says of a node by itself.
         pixels: raw pixels `(M, p)` in [0, 1], for a graph that is fixed in pixel space.
-        radii: β r_j of the keys' heads, or of the pixels, `(M, H)`, where distances are scaled: see
+        radii: β ρ_j of the keys' heads, or of the pixels, `(M, H)`, where distances are scaled: see
             `graph.local_scaling`.
         looked_at: Σ_i s_ij over the training images, `(M,)`, for a layer that counts it.
         ceiling: what radii are taken from, C; None: the largest of them. A part of a bank that is
@@ -65,7 +65,7 @@ class Bank:
     def places(self) -> Tensor:
         """Where the nodes lie, prepared for the search: their pixels if there are any, or keys.
 
-        Where distances are scaled, `raised`: by √(C − β r_j).
+        Where distances are scaled, `raised`: by √(C − β ρ_j).
         """
         return SearchKeys.of(
             self.points if self.radii is None else raised(self.points, self._heights)
@@ -78,7 +78,7 @@ class Bank:
 
     @property
     def top(self) -> float:
-        """C in √(C − β r_j)."""
+        """C in √(C − β ρ_j)."""
         assert self.radii is not None
         return self.radii.max().item() if self.ceiling is None else self.ceiling
 

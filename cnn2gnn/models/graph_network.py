@@ -30,7 +30,7 @@ class GraphNetwork(nn.Module):
     """Two graph layers on a graph that they learn themselves.
 
     u_i = P x_i                                              keys: distances are taken between them
-    d̃_ij = ‖u_i − u_j‖² − β r_j                              scaled locally: see `local_scaling`
+    d̃_ij = ‖u_i − u_j‖² − β ρ_j                              scaled locally: see `local_scaling`
     S = learner(d̃)                                           the sparse graph
     h_i = ReLU(norm(W x_i + Σ_j s_ij m_ij))                  layer 1
     m_ij = A y_j + B r_j + T(u_i − u_j)                      what a neighbour tells
@@ -170,15 +170,15 @@ class GraphNetwork(nn.Module):
 
     def joining(self, nodes: Bank, bank: Bank) -> Bank:
         """Return nodes from `bank(…)` as they join a bank for a while, which stays as it is."""
-        if not self.local_scaling:
+        if bank.radii is None:
             return nodes
-        return replace(nodes, radii=self.local_scaling * self._radii(nodes, bank))  # β r_j
+        return replace(nodes, radii=self.local_scaling * self._radii(nodes, bank))  # β ρ_j
 
     def scaled(self, bank: Bank) -> Bank:
         """Return a bank with how near its nodes are to each other; asked for when they change."""
         if not self.local_scaling:
             return bank
-        bank = replace(bank, radii=self.local_scaling * self._radii(bank))  # β r_j
+        bank = replace(bank, radii=self.local_scaling * self._radii(bank))  # β ρ_j
         return bank.compact() if bank.packed else bank
 
     def settled(self, bank: Bank) -> Bank:
@@ -271,7 +271,7 @@ class GraphNetwork(nn.Module):
         return bank.measured(SparseGraph.stacked([*parts]))
 
     def _radii(self, nodes: Bank, among: Bank | None = None) -> Tensor:
-        """r_j of nodes among those that they join, or among themselves, `(M, H)`."""
+        """ρ_j of nodes among those that they join, or among themselves, `(M, H)`."""
         learner, joined = self._learner, None if among is None else among.points
         return radii(nodes.points, joined, learner.k, learner.heads)
 

@@ -32,7 +32,7 @@ USES = {
     "04_report": {"run", "runs_dir"},
     "05_without_retraining": {
         *(field.name for field in fields(DataConfig)),
-        *("stem", "k", "epochs", "batch_size", "learning_rate"),
+        *("stem", "k", "local_scaling", "epochs", "batch_size", "learning_rate"),
         *("run", "runs_dir", "seed", "device", "precision"),
     },
     "06_compare": {"runs_dir"},

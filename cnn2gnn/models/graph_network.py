@@ -209,7 +209,7 @@ class GraphNetwork(nn.Module):
         pixels: Tensor | None = None,
     ) -> SparseGraph:
         """Return the graph of nodes `(B, d)` among the bank. Arguments as in `forward`."""
-        graph = bank.measured(self._learner(*self._places(x, bank, pixels), exclude))
+        graph = bank.measured(self._learner(*self.places(x, bank, pixels), exclude))
         return self._weighed(graph, self.keys(x), bank)
 
     def candidates(
@@ -229,7 +229,15 @@ class GraphNetwork(nn.Module):
         Returns:
             `(B, k + 1)` for nodes `(B, d)`; None if the learner does not choose by distance.
         """
-        return self._learner.candidates(*self._places(x, bank, pixels), exclude, search)
+        return self._learner.candidates(*self.places(x, bank, pixels), exclude, search)
+
+    def places(self, x: Tensor, bank: Bank, pixels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Where nodes `(B, d)` and the bank lie for the learner, `(B, w)` and `(M, w)`."""
+        if self._learner.space == "features":
+            return bank.seeking(self.keys(x)), bank.places
+        if pixels is None or bank.pixels is None:
+            raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
+        return bank.seeking(pixels), bank.places
 
     def apply_graph(self, x: Tensor, graph: SparseGraph, bank: Bank) -> StudentOutput:
         """Predict nodes `(B, d)` with a given graph, learned or edited; a row may lack edges."""
@@ -284,11 +292,3 @@ class GraphNetwork(nn.Module):
         if self.learner is None:
             raise ValueError("this student has no graph (graph='none'): no node has neighbours")
         return self.learner
-
-    def _places(self, x: Tensor, bank: Bank, pixels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Where the nodes and the bank lie in the space of distances."""
-        if self._learner.space == "features":
-            return bank.seeking(self.keys(x)), bank.places
-        if pixels is None or bank.pixels is None:
-            raise ValueError("graph='fixed' finds neighbours by raw pixels: give the pixels too")
-        return bank.seeking(pixels), bank.places

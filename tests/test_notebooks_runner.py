@@ -132,6 +132,24 @@ def test_a_notebook_is_found_by_number_or_name():
         notebooks.find("2")
 
 
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"graph": "softmax", "layer": "gcn", "heads": 2},
+        {"graph": "fixed", "layer": "attention"},
+        {"graph": "random", "scope": "batch"},
+    ],
+    ids=lambda given: "-".join(map(str, given.values())),
+)
+def test_notebook_02_holds_for_other_students(tmp_path, student):
+    """Its assertions are of what it shows; they must not be true of the default alone."""
+    short = dict.fromkeys(("teacher_epochs", "epochs", "graph_epochs", "eval_repeats"), 1)
+    small = {"train_images": 200, "k": 5, "stem": "conv-tiny", "baselines": "twin"}
+    here = {"runs_dir": str(tmp_path), "run": "other"}
+    notebooks.execute(notebooks.find("02"), {**short, **small, **here, **student})
+    assert Run.open(tmp_path / "other").metrics()["student"]
+
+
 @pytest.mark.parametrize("notebook", PACKAGED, ids=lambda path: path.stem)
 def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
     cells = nbformat.read(notebook, as_version=4).cells

@@ -169,7 +169,8 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
 
 def _run_name(parameters: dict[str, Any], splits: Splits) -> str:
     """A name for each content, so that runs kept in one folder never meet another's."""
-    content = [parameters, splits.train.fingerprint, splits.validation.fingerprint]
+    whole = Config.from_parameters(parameters).parameters()  # another version has other defaults
+    content = [whole, splits.train.fingerprint, splits.validation.fingerprint]
     return "classifier-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -80,6 +80,10 @@ class TeacherConfig:
     teacher_seed: int = _parameter(0, "seed of the teacher's training", minimum=0)
 
 
+# What was done before a parameter was there, where that is not its default.
+BEFORE = {"local_scaling": 0.0}
+
+
 @dataclass(frozen=True)
 class StudentConfig:
     """The graph student: stem, graph learner and where its neighbours come from."""

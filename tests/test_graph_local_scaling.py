@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cnn2gnn.base.files import BrokenFileError
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.graph import AdaptiveNeighbours, nearest
 from cnn2gnn.graph import local_scaling as module
@@ -18,6 +19,7 @@ from cnn2gnn.graph.local_scaling import radii, raised
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.student import Student
+from cnn2gnn.predictor import Predictor
 from cnn2gnn.registry import LEARNERS
 
 DOUBLE = torch.float64
@@ -56,15 +58,22 @@ def test_of_many_nodes_a_sample_is_looked_at(
     joining: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = points(50, 4, 0)
-    monkeypatch.setattr(module, "SAMPLE", 20)  # every third of 50
-    apart = squared(x, x[::3])
-    apart[torch.arange(0, 50, 3), torch.arange(17)] = torch.inf
+    monkeypatch.setattr(module, "SAMPLE", 20)
+    drawn = torch.randperm(50, generator=torch.Generator().manual_seed(0))[:20]
+    apart = squared(x, x).fill_diagonal_(torch.inf)[:, drawn]
     expected = apart.sort(1).values[:, :4].mean(1)
     if joining:
         found, expected = radii(x[30:], x[:30], 4), expected[30:]
     else:
         found = radii(x, None, 4)
     torch.testing.assert_close(found[:, 0], expected)
+
+
+def test_a_sample_is_of_all_classes_in_whatever_order_they_lie() -> None:
+    x = points(6000, 3, 0)
+    x[::2] += 100  # two clusters in turns: of every second node all would be of one
+    found = radii(x, None, 5)[:, 0]
+    assert 0.5 < found[::2].mean() / found[1::2].mean() < 2
 
 
 @pytest.mark.parametrize("heads", [1, 2])
@@ -196,10 +205,39 @@ def test_heads_have_radii_of_their_own() -> None:
     torch.testing.assert_close(out.graph.distances, found, rtol=1e-3, atol=1e-2)
 
 
-def test_radii_that_do_not_fit_the_keys_are_no_bank() -> None:
-    with pytest.raises(ValueError, match="radii of 3 heads"):
-        Bank.restore(
-            Bank(torch.randn(9, 4), torch.arange(9) % 3, torch.full((9, 3), 1 / 3)).tensors
-            | {"radii": torch.ones(9, 3)},
-            "bank",
-        )
+@pytest.mark.parametrize("heads", [0, 3])
+def test_radii_that_do_not_fit_the_keys_are_no_bank(heads: int) -> None:
+    bank = Bank(torch.randn(9, 4), torch.arange(9) % 3, torch.full((9, 3), 1 / 3))
+    with pytest.raises(BrokenFileError, match=f"radii of {heads} heads"):
+        Bank.restore(bank.tensors | {"radii": torch.ones(9, heads)}, "bank")
+
+
+def test_an_outlier_costs_nobody_digits() -> None:
+    x, queries = points(300, 40, 0), points(9, 40, 1)
+    far = torch.cat([x, 1000 * points(1, 40, 5)])
+    single = network().float()
+    weights = {}
+    for name, nodes in {"without": x, "with": far}.items():
+        graph = single.find_graph(queries.float(), bank_of(single, nodes.float()))
+        weights[name] = graph.dense()[:, :300]
+    torch.testing.assert_close(weights["with"], weights["without"], atol=1e-3, rtol=0)
+
+
+def test_late_classes_move_no_node_of_the_others() -> None:
+    net = network()
+    own, late = net.bank(points(60, 40, 0), LABELS[:60]), points(20, 40, 4)
+    more = own.joined(net.bank(late, torch.full((20,), 3)))
+    scaled = net.scaled(more)
+    assert torch.equal(scaled.radii[:60], net.scaled(own).radii)
+    assert torch.equal(scaled.subset(scaled.trained).places, net.scaled(own).places)
+    joined = net.joining(net.bank(late, torch.full((20,), 3)), net.scaled(own))
+    assert torch.equal(scaled.radii[60:], joined.radii)
+
+
+def test_a_predictor_refuses_a_bank_that_is_not_scaled() -> None:
+    made = student()
+    bank = made.bank(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="bank: no local scaling in it, the student's is 0.75"):
+        Predictor(made, replace(bank, radii=None), ("a", "b", "c"))
+    with pytest.raises(ValueError, match="bank: local scaling in it, the student's is 0"):
+        Predictor(student(local_scaling=0.0), bank, ("a", "b", "c"))

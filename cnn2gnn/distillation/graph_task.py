@@ -126,8 +126,12 @@ class GraphTask:
         """Nodes that can become neighbours of queries `(B, d)`, `(B, n)`; None: any can."""
         if self._search is None and self.size > EXACT:
             return self._near_in_pass(indices, epoch)
-        mine = slice(None) if self._search is None else self._search.rows
-        return self.network.candidates(x, self._nodes(mine, epoch), indices, pixels, self._search)
+        nodes = self._bank_of_pass(epoch)
+        if self._search is not None:
+            nodes = self._nodes(self._search.rows, epoch)
+        elif nodes.pixels is None:  # pixels stand still, and are prepared once
+            nodes = self._nodes(slice(None), epoch)
+        return self.network.candidates(x, nodes, indices, pixels, self._search)
 
     def _near_in_pass(self, indices: Tensor, epoch: int) -> Tensor | None:
         """As `_near`, of a large set: looked up for all queries as the pass begins.

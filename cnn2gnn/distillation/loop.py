@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 CHECKPOINT = "checkpoint.safetensors"
+RANKS_APART = 0x9E3779B1  # between seeds; of these a CPU takes the lower 32 bits, so an odd number
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
@@ -145,7 +146,7 @@ def fit(
     for epoch in tqdm(range(start, recipe.epochs), desc=title, unit="epoch", disable=silent):
         began = time.perf_counter()
         # dropout: each rank its own; rank 0 draws what a single process would
-        torch.manual_seed(_seed(recipe, epoch) + (fabric.global_rank << 40))
+        torch.manual_seed(_seed(recipe, epoch) + RANKS_APART * fabric.global_rank)
         module.train()
         with in_float32(module):
             loss = _train_epoch(task, model, optimizer, average, recipe, fabric, epoch, path)

@@ -47,6 +47,11 @@ def check_parts(student: Student, bank: Bank | None, classes: tuple[str, ...]) -
         )
     if bank is None:
         return
+    if (bank.radii is None) == (student.network.local_scaling > 0):
+        raise ValueError(
+            f"bank: {'no ' if bank.radii is None else ''}local scaling in it, the student's is "
+            f"{student.network.local_scaling}: take what Student.bank makes"
+        )
     width = student.network.keys_width
     found, needed = (bank.keys.shape[1], bank.probabilities.shape[1]), (width, known)
     if found != needed:

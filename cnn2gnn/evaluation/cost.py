@@ -67,7 +67,7 @@ def throughput(
             seconds.append(time.perf_counter() - began)
         return len(images) / statistics.median(seconds)
 
-    order = torch.arange(len(images))
+    order = torch.arange(len(images), device=next(student.parameters()).device)
     return {
         "batch": timed(lambda nodes: InBatches(student, nodes, bank)(order, batch_size)),
         "inductive": timed(lambda nodes: inductive(student, nodes, bank)),

@@ -73,7 +73,12 @@ def with_answers(student: Student, bank: Bank, images: Tensor, answers: Tensor) 
 
     Args:
         answers: softmax(t_j), what the teacher says of them, `(m, C)`.
+
+    Raises:
+        ValueError: the student's scope is not `bank`: it would not listen.
     """
+    if student.scope != "bank":
+        raise ValueError(f"student: scope {student.scope!r} takes no answers, it must be 'bank'")
     both = student.enlarged(bank, images, torch.full((len(images),), -1))
     known = bank.answers  # (M, C)
     answers = torch.cat([known, answers.to(known)])

@@ -139,16 +139,16 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
 
 def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
     """Return the bank less what the change takes from it, and the rows `(M',)` of what remains."""
-    keep = torch.ones(len(nodes.bank), dtype=torch.bool)
+    bank = nodes.bank if nodes.student.scope == "bank" else nodes.bank.unlabelled()
+    rows = torch.arange(len(nodes.bank))  # (M,)
     if change.bank_share < 1:
         generator = torch.Generator().manual_seed(change.seed)
-        keep = torch.rand(len(keep), generator=generator) < change.bank_share
-    for other in change.off if change.replaced else ():
-        if other.part == BANK:
-            keep[other.index] = False
-    bank = nodes.bank if nodes.student.scope == "bank" else nodes.bank.unlabelled()
-    rows = torch.arange(len(nodes), nodes.rows)  # (M,)
-    return (bank, rows) if keep.all() else (bank.subset(keep), rows[keep])
+        keep = torch.rand(len(rows), generator=generator) < change.bank_share
+        bank, rows = nodes.student.network.scaled(bank.subset(keep)), rows[keep]
+    off = [n.index for n in change.off if n.part == BANK] if change.replaced else []
+    keep = ~torch.isin(rows, torch.tensor(off, dtype=torch.int64))
+    bank = bank if keep.all() else bank.subset(keep)
+    return bank, len(nodes) + rows[keep]
 
 
 def _others(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:

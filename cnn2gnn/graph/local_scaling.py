@@ -14,8 +14,9 @@ squared Euclidean distance again, in one dimension more:
 
 So every search finds such neighbours, exact or not, in one part or in several.
 
-NOTE: CSLS compares by cosine, at β = 1. Here ρ_j is taken among a sample of at most `SAMPLE` nodes,
-which ranks nodes as well and costs M·SAMPLE distances instead of M².
+NOTE: CSLS compares by cosine, at β = 1, and knows all neighbours. Here they are those in a random
+sample of at most `SAMPLE` nodes: what a node is near to can be told from it as well, and it costs
+M·SAMPLE distances instead of M².
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cnn2gnn.graph.search import nearest
 from cnn2gnn.graph.search_keys import SearchKeys
 
 SAMPLE = 5000  # nodes among which ρ_j is taken, at most
+FARTHEST = 4  # times the median of ρ: what lies farther off is an outlier, whose C would drown d̃
 _CHUNK = 1000  # nodes whose distances exist at a time
 
 
@@ -47,18 +49,24 @@ def radii(points: Tensor, among: Tensor | None, k: int, heads: int = 1) -> Tenso
 
 
 def _radii_of_part(points: Tensor, among: Tensor | None, k: int) -> Tensor:
-    nodes = points if among is None else torch.cat([among, points])  # (N, w)
-    step = -(-len(nodes) // SAMPLE)
-    sample = SearchKeys.of(nodes[::step].contiguous())
-    rows = torch.arange(len(nodes) - len(points), len(nodes), device=points.device)
-    itself = (rows // step).where(rows % step == 0, -1)  # its place in the sample, −1: none
+    others = 0 if among is None else len(among)
+    count = others + len(points)
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:SAMPLE]
+    drawn = drawn.sort().values.to(points.device)  # (n,)
+    sample = points[drawn[drawn >= others] - others]
+    if among is not None:
+        sample = torch.cat([among[drawn[drawn < others]], sample])  # (n, w)
     k = min(k, len(sample) - 1)
     if k < 1:
         return points.new_zeros(len(points))
+    rows = torch.arange(others, count, device=points.device)
+    itself = torch.searchsorted(drawn, rows).clamp(max=len(drawn) - 1)
+    itself = itself.where(drawn[itself] == rows, -1)  # its place in the sample, −1: none
+    nodes = SearchKeys.of(sample)
     parts = zip(points.split(_CHUNK), itself.split(_CHUNK), strict=True)
     # ρ_j = (1/k) Σ_{l ∈ kNN(j)} d_jl
-    found = ((q, nearest(q, sample, k, exclude)) for q, exclude in parts)
-    means = (distances_to(near, q, sample).mean(1) for q, near in found)
+    found = ((q, nearest(q, nodes, k, exclude)) for q, exclude in parts)
+    means = (distances_to(near, q, nodes).mean(1) for q, near in found)
     return collected(means, len(points))
 
 

@@ -230,8 +230,9 @@ class Bank:
                 raise ValueError(f"{name} of shape {shape}, keys of {tuple(self.keys.shape)}")
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise ValueError(f"{name} hold NaN or infinity")
-        if self.radii is not None and self.keys.shape[1] % self.radii.shape[1]:
-            raise ValueError(f"radii of {self.radii.shape[1]} heads, keys {tuple(self.keys.shape)}")
+        heads = 1 if self.radii is None else self.radii.shape[1]
+        if heads == 0 or self.keys.shape[1] % heads:
+            raise ValueError(f"radii of {heads} heads, keys of {tuple(self.keys.shape)}")
         if (self.labels < -1).any():
             raise ValueError(f"labels hold {int(self.labels.min())}")
 

@@ -25,7 +25,7 @@ def pack(tensors: dict[str, Tensor], compressed: bool) -> dict[str, Tensor]:
     else:
         packed |= {name: tensors[name].half() for name in ("keys", "probabilities")}
     if "pixels" in tensors:
-        packed["pixels"] = (tensors["pixels"] * 255).round().byte()
+        packed["pixels"] = _bytes(tensors["pixels"])
     if "radii" in tensors:  # bf16: half precision has no room for large distances
         packed["radii"] = tensors["radii"].to(torch.bfloat16 if compressed else torch.float32)
     if "looked_at" in tensors:
@@ -44,7 +44,7 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
         probabilities = value.new_zeros(len(value), classes)
         tensors["probabilities"] = probabilities.scatter(1, index, value)  # (M, C)
     tensors["labels"] = packed["labels"].long()
-    if "pixels" in tensors:
+    if "pixels" in tensors and packed["pixels"].dtype == torch.uint8:
         tensors["pixels"] = tensors["pixels"] / 255
     return tensors
 
@@ -52,6 +52,13 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 def is_compressed(packed: dict[str, Tensor]) -> bool:
     """Whether these tensors came from `pack` with `compressed`."""
     return "key_scales" in packed
+
+
+def _bytes(pixels: Tensor) -> Tensor:
+    """Pixels that were bytes as bytes; samples of another kind as they are."""
+    steps = (pixels * 255).round()
+    lossless = bool(((steps / 255 == pixels) & (steps >= 0) & (steps <= 255)).all())
+    return steps.byte() if lossless else pixels
 
 
 def _quantised(keys: Tensor) -> tuple[Tensor, Tensor]:

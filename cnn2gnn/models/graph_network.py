@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cnn2gnn.base.disk import collected
 from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
 from cnn2gnn.graph.learners import Search
-from cnn2gnn.graph.local_scaling import radii
+from cnn2gnn.graph.local_scaling import FARTHEST, radii
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.keys import ROWS, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
@@ -113,9 +113,11 @@ class GraphNetwork(nn.Module):
             return
         heads = self.project.weight.chunk(self.learner.heads)  # H of (w, d)
         start = whitening(features, len(heads[0]), self.learner.whitens).T  # (w, d)
-        for number, head in enumerate(heads):
-            noise = torch.randn_like(start) * start.std(1, keepdim=True)
-            head.copy_(start + SHAKEN * noise if number else start)
+        heads[0].copy_(start)
+        generator = torch.Generator().manual_seed(0)  # of its own: all processes start alike
+        for head in heads[1:]:
+            noise = torch.randn(start.shape, generator=generator).to(start)
+            head.copy_(start + SHAKEN * noise * start.std(1, keepdim=True))
         self.learner.start(self.keys(features))
 
     def forward(
@@ -172,13 +174,25 @@ class GraphNetwork(nn.Module):
         """Return nodes from `bank(…)` as they join a bank for a while, which stays as it is."""
         if bank.radii is None:
             return nodes
-        return replace(nodes, radii=self.local_scaling * self._radii(nodes, bank))  # β ρ_j
+        return replace(nodes, radii=self._radii(nodes, bank).clamp(max=bank.top))
 
     def scaled(self, bank: Bank) -> Bank:
-        """Return a bank with how near its nodes are to each other; asked for when they change."""
+        """Return a bank with how near its nodes are to each other; asked for when they change.
+
+        Those of late classes join the others, and move none of them.
+        """
         if not self.local_scaling:
             return bank
-        bank = replace(bank, radii=self.local_scaling * self._radii(bank))  # β ρ_j
+        known = bank.trained  # (M,)
+        own = bank if known.all() else bank.subset(known)
+        reach = self._radii(own)  # (M', H)
+        reach = reach.minimum(FARTHEST * reach.sort(0).values[len(reach) // 2])
+        if len(own) < len(bank):
+            late = self._radii(bank.subset(~known), own).clamp(max=reach.max())
+            whole = reach.new_empty(len(bank), reach.shape[1])
+            whole[known], whole[~known] = reach, late
+            reach = whole
+        bank = replace(bank, radii=reach)
         return bank.compact() if bank.packed else bank
 
     def settled(self, bank: Bank) -> Bank:
@@ -279,9 +293,9 @@ class GraphNetwork(nn.Module):
         return bank.measured(SparseGraph.stacked([*parts]))
 
     def _radii(self, nodes: Bank, among: Bank | None = None) -> Tensor:
-        """ρ_j of nodes among those that they join, or among themselves, `(M, H)`."""
+        """β ρ_j of nodes among those that they join, or among themselves, `(M, H)`."""
         learner, joined = self._learner, None if among is None else among.points
-        return radii(nodes.points, joined, learner.k, learner.heads)
+        return self.local_scaling * radii(nodes.points, joined, learner.k, learner.heads)
 
     def _weighed(self, graph: SparseGraph, u: Tensor, bank: Bank) -> SparseGraph:
         """The graph of nodes with the keys `u` `(B, d)`, as the layer weighs it."""

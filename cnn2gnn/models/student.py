@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cnn2gnn.base.disk import collected
 from cnn2gnn.base.files import check_claim, load_state, load_tensors, save_tensors
 from cnn2gnn.base.shapes import Shape, misfit
-from cnn2gnn.config import StudentConfig, check_group
+from cnn2gnn.config import BEFORE, StudentConfig, check_group
 from cnn2gnn.graph import GraphLearner, Heads
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
@@ -200,7 +200,7 @@ class Student(nn.Module):
                 raise ValueError(wrong)
             shape = dict(architecture)
             made_with, given = shape.pop("own"), _kinds(stem, learner)
-            config = StudentConfig(**{"local_scaling": 0.0} | shape.pop("config"))  # older versions
+            config = StudentConfig(**BEFORE | shape.pop("config"))
             check_group(config)
             if learner is not None or config.graph != "none":  # older versions had no α
                 tensors = {"network.label_scale": torch.tensor(0.0), **tensors}

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnn2gnn.base.files import BrokenFileError, read_json, write_json
 from cnn2gnn.base.shapes import Shape, misfit
-from cnn2gnn.config import Config, ConfigError
+from cnn2gnn.config import BEFORE, Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.runs.environment import environment
 from cnn2gnn.runs.hardware import resolved_hardware
@@ -197,14 +197,19 @@ def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bound_parameters(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters but for the free ones.
+def parameters(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of a run.
 
-    One that an older version did not have is taken as its default: that does what was done before
-    there was a choice.
+    One that an older version did not have is what was done before there was a choice: its default,
+    or what `BEFORE` says.
     """
-    parameters = Config().parameters() | content["parameters"]
-    return {name: value for name, value in parameters.items() if name not in FREE}
+    found: dict[str, Any] = Config().parameters() | BEFORE | content["parameters"]
+    return found
+
+
+def _bound_parameters(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters but for the free ones."""
+    return {name: value for name, value in parameters(content).items() if name not in FREE}
 
 
 def _telling(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import load_tensors, sweep
-from cnn2gnn.config import Config, ConfigError, DataConfig
+from cnn2gnn.config import BEFORE, Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.runs import manifest, results
@@ -71,7 +71,7 @@ class Run:
     def __init__(self, folder: Path, manifest: dict[str, Any], own: Own | None = None) -> None:
         self.folder, self.manifest, self.own = folder, manifest, own or Own()
         try:
-            self.config = Config.from_parameters(manifest["parameters"])
+            self.config = Config.from_parameters(BEFORE | manifest["parameters"])
         except ConfigError as error:
             raise ConfigError(f"{folder / 'config.json'}: {error}") from error
         self._splits: Splits | None = None

@@ -112,3 +112,10 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         Grid.read(path)
     with pytest.raises(FileNotFoundError):
         Grid.read(tmp_path / "other.toml")
+
+
+def test_a_grid_that_a_comparison_has_kept_is_called_as_that_comparison(tmp_path: Path) -> None:
+    kept = tmp_path / "depths" / "comparison.toml"
+    kept.parent.mkdir()
+    Grid("depths", {"k": [5, 10]}).save(kept)
+    assert Grid.read(kept).name == "depths"

@@ -10,6 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from cnn2gnn.compare import Grid
 from cnn2gnn.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -65,3 +66,15 @@ def test_files_it_names_exist() -> None:
     names = re.findall(r"\]\(([^)#:]+)\)", README)
     assert names
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_its_comparisons_are_told_apart() -> None:
+    grids = re.findall(r"cnn2gnn compare (reports/\S+\.toml)", README)
+    names = {Grid.read(ROOT / grid).name for grid in grids}
+    assert len(names) == len(set(grids)) >= 15
+
+
+def test_papermill_is_told_where_to_write() -> None:
+    """In a terminal it asks for that; in a pipe it would write to it."""
+    for command in re.findall(r"^papermill (.*)$", README, re.MULTILINE):
+        assert re.match(r"notebooks/\w+\.ipynb \w+\.ipynb\b", command), command

@@ -12,7 +12,7 @@ examples:
       neighbours from the batch, nearest to the paper, without explorer and report
 
 The same parameters in a notebook: change its cell `parameters`, or
-  papermill notebooks/02_distill.ipynb -p dataset cifar100 -p k 10
+  papermill notebooks/02_distill.ipynb out.ipynb -p dataset cifar100 -p k 10
 A run that was stopped continues when it is started again with the same parameters.
 """
 DATA = """\

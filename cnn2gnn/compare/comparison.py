@@ -18,13 +18,13 @@ from cnn2gnn.compare import results
 from cnn2gnn.compare.cluster import Cluster
 from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.compare.execution import Workers
-from cnn2gnn.compare.grid import Cell, Grid
+from cnn2gnn.compare.grid import GRID_FILE, Cell, Grid
 from cnn2gnn.compare.sections import accuracy_table, sections
 from cnn2gnn.compare.sizes import by_size
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.section import Section
 
-GRID_FILE, RESULTS_FILE, PAGE_FILE = "comparison.toml", "results.parquet", "report.html"
+RESULTS_FILE, PAGE_FILE = "results.parquet", "report.html"
 SIZES_FILE = "sizes.parquet"
 
 

@@ -30,6 +30,7 @@ from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.config import Config
 
+GRID_FILE = "comparison.toml"  # as a comparison keeps its grid, in its own folder
 VARIANT = "variant"
 SEED = "seed"
 SEEDS = (SEED, "teacher_seed", "split_seed")
@@ -84,6 +85,8 @@ class Grid:
     def read(cls, path: str | Path, runs_dir: str = "runs") -> Grid:
         """Read a TOML file; the comparison is called as the file is.
 
+        One that is called `comparison.toml`, as a comparison keeps it, is called as its folder is.
+
         Raises:
             FileNotFoundError: the file is not there.
             ConfigError: it is no TOML.
@@ -93,7 +96,8 @@ class Grid:
             values = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
-        return cls(path.stem, values, runs_dir)
+        name = path.resolve().parent.name if path.name == GRID_FILE else path.stem
+        return cls(name, values, runs_dir)
 
     def save(self, path: Path) -> None:
         """Write the grid as TOML, as `read` takes it."""

@@ -71,7 +71,7 @@ def test_files_it_names_exist() -> None:
 def test_its_comparisons_are_told_apart() -> None:
     grids = re.findall(r"cnn2gnn compare (reports/\S+\.toml)", README)
     names = {Grid.read(ROOT / grid).name for grid in grids}
-    assert len(names) == len(set(grids)) >= 15
+    assert len(names) == len(set(grids)) >= 10
 
 
 def test_papermill_is_told_where_to_write() -> None:

@@ -135,7 +135,7 @@ def to_onnx(recorded: ExportedProgram, outputs: tuple[str, ...]) -> Any:
     except Exception as error:  # as above
         raise ConfigError(f"this student has no form in ONNX: {_first_line(error)}") from error
     assert converted is not None
-    DeduplicateInitializersPass(size_limit=LIMIT)(converted.model)  # the bank's keys, once
+    DeduplicateInitializersPass(size_limit=LIMIT)(converted.model)  # what is in it twice, once
     return converted.model
 
 

@@ -177,7 +177,8 @@ class GraphTask:
         elif module.scope == "none":
             logits = nodes.logits
         else:
-            logits = inductive(self.student, nodes, self._bank(slice(None))).logits
+            # what the next pass begins with
+            logits = inductive(self.student, nodes, self._bank_of_pass(epoch + 1)).logits
         if self.snapshots is not None and module.scope != "none":
             self._save_snapshot(nodes, self.snapshots, epoch)
         return {
@@ -195,7 +196,7 @@ class GraphTask:
         if network.scope != "bank":
             return
         network.label_scale.zero_()
-        bank = self._bank(slice(None))
+        bank = self._bank_of_pass(self.config.training.graph_epochs)
         with evaluating(network):
             found = inductive(self.student, self._held_out(), bank)
         assert found.graph is not None

@@ -107,6 +107,19 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(workplace, capsys, argu
     assert [path.name for path in workplace.iterdir()] == ["notebooks"]
 
 
+def test_the_teacher_is_given_to_each_notebook_that_trains_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teachers = {}
+
+    def execute(path, given, *_, **__):
+        teachers[path.stem[:2]] = given["teacher"]
+        return SimpleNamespace(cells=[])
+
+    monkeypatch.setattr("cnn2gnn.notebooks.execute", execute)
+    assert cli.main(["run", "--teacher", "text-cnn", "--notebooks", "01,02,05"]) == 0
+    assert teachers == dict.fromkeys(("01", "02", "05"), "text-cnn")
+
+
 def test_report_gives_its_runs_to_notebook_04(workplace, monkeypatch):
     opened = []
     finished = SimpleNamespace(metrics=lambda: {})

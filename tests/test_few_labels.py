@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from test_texts import texts
 from torch import Tensor, nn
 
+from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
+from cnn2gnn.distillation import few_labels
 from cnn2gnn.evaluation.few_labels import compare, with_answers, with_few_labels
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.student import Student
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.runs import Run
+from cnn2gnn.runs import Run, load_splits
 
 
 class Oracle(nn.Module):
@@ -96,3 +102,56 @@ def test_a_teacher_that_knows_all_is_worth_all_labels(given: tuple[Student, Spli
         .mean()
         .item()
     )
+
+
+def words(folder: Path, **more: object) -> tuple[Config, Splits]:
+    """The configuration of a run on a few texts, and these."""
+    table = folder / "words.parquet"
+    texts(160).to_parquet(table)
+    given = {"dataset": f"text:{table}", "stem": "ngrams", "device": "cpu", "seed": 3}
+    config = Config.from_parameters({**given, "runs_dir": str(folder / "runs")} | more)
+    return config, load_splits(config.data)
+
+
+def test_the_recipe_is_that_of_the_published_table() -> None:
+    config = Config.from_parameters(seed=3, learning_rate=0.01, stem="conv-tiny")
+    parts = {
+        "teacher": {"teacher_epochs": 60, "teacher_batch_size": 30, "teacher_seed": 3},
+        "student": {"k": 20},
+        "training": {"epochs": 60, "batch_size": 30, "graph_epochs": 30, "graph_batch_size": 60},
+    }
+    parts["training"]["baselines"] = "twin"
+    asked = {name: replace(getattr(config, name), **part) for name, part in parts.items()}
+    assert few_labels.few_labels_config(config, 61) == replace(config, **asked)
+    assert few_labels.few_labels_config(config, 12).student.k == 6
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "teacher='resnet20' is not for text: choose text-cnn"),
+        ({"teacher": "text-cnn", "stem": "conv-small"}, "stem='conv-small' is not for text"),
+        ({"teacher": "text-cnn", "k": 1000}, None),  # half of the labels
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(
+    tmp_path: Path, asked: dict[str, object], said: str | None
+) -> None:
+    config, splits = words(tmp_path, **asked)
+    if said is None:
+        few_labels.check_few_labels(config, splits, 0.2)
+    else:
+        with pytest.raises(ConfigError, match=said):
+            few_labels.check_few_labels(config, splits, 0.2)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_few_labels_of_texts_are_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EPOCHS", "GRAPH_EPOCHS"):
+        monkeypatch.setattr(few_labels, name, 2)
+    config, splits = words(tmp_path, teacher="text-cnn")
+    found = few_labels.learn_from_few_labels(config, splits, 0.2)
+    assert list(found["method"])[:3] == ["teacher", "twin", "labelled nodes"]
+    assert found["accuracy"].between(0, 1).all() and set(found["labels"]) == {22}

@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from test_texts import texts
 
 from cnn2gnn import notebooks
 from cnn2gnn.config import Config, ConfigError, DataConfig, TeacherConfig
@@ -32,7 +33,7 @@ USES = {
     "04_report": {"run", "runs_dir"},
     "05_without_retraining": {
         *(field.name for field in fields(DataConfig)),
-        *("stem", "k", "local_scaling", "epochs", "batch_size", "learning_rate"),
+        *("teacher", "stem", "k", "local_scaling", "epochs", "batch_size", "learning_rate"),
         *("run", "runs_dir", "seed", "device", "precision"),
     },
     "06_compare": {"runs_dir"},
@@ -148,6 +149,15 @@ def test_notebook_02_holds_for_other_students(tmp_path, student):
     here = {"runs_dir": str(tmp_path), "run": "other"}
     notebooks.execute(notebooks.find("02"), {**short, **small, **here, **student})
     assert Run.open(tmp_path / "other").metrics()["student"]
+
+
+def test_notebook_05_refuses_a_teacher_of_other_data_before_it_trains(tmp_path):
+    texts().to_csv(tmp_path / "t.csv", index=False)
+    data = {"dataset": f"text:{tmp_path}/t.csv", "stem": "ngrams", "label_shares": [0.2]}
+    said = "ConfigError: teacher='resnet20' is not for text: choose text-cnn"
+    with pytest.raises(notebooks.NotebookError, match=said):
+        notebooks.execute(notebooks.find("05"), {**data, "runs_dir": str(tmp_path / "runs")})
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("notebook", PACKAGED, ids=lambda path: path.stem)

@@ -14,14 +14,13 @@ from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
-from cnn2gnn.distillation.sizes import check_modality, check_sizes
+from cnn2gnn.distillation.sizes import fitting
 from cnn2gnn.distillation.students import Students, without_graph
 from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.evaluation.cost import throughput
 from cnn2gnn.evaluation.metrics import accuracy, expected_calibration_error
 from cnn2gnn.evaluation.protocols import evaluate, node_tensors
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.given import NAME, given_teacher
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.registry import DATASETS
@@ -62,11 +61,7 @@ class Session:
         """
         own = own or Own()
         splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
-        if own.teacher is None and config.teacher.teacher == NAME:
-            own = replace(own, teacher=given_teacher(splits))
-        own.try_on(splits)
-        check_modality(config, own, splits)
-        check_sizes(config, own, splits)
+        own = fitting(config, own, splits)
         run = Run.create(config, splits, own)
         run.unlock()  # held since a cell was run before; processes that a notebook starts need it
         fabric = start(config, None if own.fingerprints() else "students")

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import Splits
 from cnn2gnn.graph import Heads
+from cnn2gnn.models.given import NAME, given_teacher
 from cnn2gnn.registry import LEARNERS, MODALITIES, STEMS, TEACHERS, Registry
 from cnn2gnn.runs.own import Own
+
+
+def fitting(config: Config, own: Own, splits: Splits) -> Own:
+    """Check all that a run is made of, and return it with the teacher that came with the data.
+
+    Raises:
+        ConfigError: see `check_modality` and `check_sizes`.
+        DataError: the data bring no answers of a teacher's, or their parts do not fit together.
+        ValueError: an object of your own does not fit the data.
+    """
+    if own.teacher is None and config.teacher.teacher == NAME:
+        own = replace(own, teacher=given_teacher(splits))
+    own.try_on(splits)
+    check_modality(config, own, splits)
+    check_sizes(config, own, splits)
+    return own
 
 
 def check_modality(config: Config, own: Own, splits: Splits) -> None:

@@ -91,7 +91,8 @@ class Bank:
         """Points `(N, d)`, keys or pixels, as they look for neighbours among `places`."""
         if self.radii is None:
             return points
-        return raised(points, self.radii.new_zeros(len(points), self.radii.shape[1]))
+        rows = points.shape[0]  # len() would be a constant of an exported program
+        return raised(points, self.radii.new_zeros(rows, self.radii.shape[1]))
 
     def measured(self, graph: SparseGraph) -> SparseGraph:
         """A graph found among `places`, with the distances between the points as they are.

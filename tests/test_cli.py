@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,9 @@ def test_without_a_graph_nothing_is_explored(workplace, graph, expected):
         ("data", "the following arguments are required: NAME"),
         ("data digits --epochs 3", "unknown argument --epochs"),
         ("data digits --validation 0.9", "validation=0.9 must be from 0.01 to 0.5"),
+        ("data folder:none --out sheet.xyz", "out='sheet.xyz' must end in one of ."),
+        ("data folder:none --out sheet", "out='sheet' must end in one of ."),
+        ("data folder:none", "none"),
         ("report nothing", "no run in runs/nothing"),
         ("report", "the following arguments are required: RUN"),
         ("plot", "invalid choice: 'plot'"),
@@ -137,6 +141,20 @@ def test_a_damaged_run_is_one_line_too(workplace, capsys):
     (workplace / "runs" / "a" / "config.json").write_text("{")
     assert cli.main(["report", "a"]) == 2
     assert "runs/a/config.json is damaged" in errors(capsys)
+
+
+def test_damaged_results_are_one_line_too(workplace, capsys, small_run):
+    shutil.copytree(small_run.folder, workplace / "runs" / "a")
+    (workplace / "runs" / "a" / "metrics.json").write_text("{")
+    for command in ("report", "card", "export"):
+        assert cli.main([command, "a"]) == 2
+        assert "a/metrics.json is damaged" in errors(capsys)
+
+
+def test_damaged_data_are_one_line_too(workplace, capsys):
+    (workplace / "t.csv").write_text("text,text,label\na,b,c\n")
+    assert cli.main(["data", "text:t.csv"]) == 2
+    assert "t.csv has 2 columns 'text'" in errors(capsys)
 
 
 def test_a_failing_notebook_stops_the_run_and_says_where_to_look(workplace, capsys):

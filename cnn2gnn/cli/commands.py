@@ -17,6 +17,7 @@ from typing import Any
 
 from cnn2gnn.base.names import joined, run_names
 from cnn2gnn.base.signs import visible
+from cnn2gnn.base.values import InputError
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.cli.sharing import card, export
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             parser.error(f"unknown argument {unknown[0]}")
         return options.command(options)
-    except (ConfigError, OSError) as error:
+    except (InputError, OSError) as error:
         return _complain(str(error), 2)
     except ArithmeticError as error:
         return _complain(str(error), 1)
@@ -90,19 +91,18 @@ def data(options: argparse.Namespace) -> int:
     import pandas
     import torch
 
-    from cnn2gnn.data import DataError, load
+    from cnn2gnn.data import load
     from cnn2gnn.drawing.classnames import readable
-    from cnn2gnn.report.sheet import sample_sheet
+    from cnn2gnn.report.sheet import check_out, sample_sheet
 
     known = {item.name for item in fields(DataConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
     Config.from_parameters(given)
+    check_out(options.out)  # decoding may take minutes
     log = logging.getLogger(load.__module__)
     log.disabled = True  # its one line is printed below
     try:
         splits = load(given.pop("dataset"), **given)
-    except DataError as error:
-        return _complain(str(error), 2)
     finally:
         log.disabled = False
     images = splits.train
@@ -124,15 +124,11 @@ def data(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
-    from cnn2gnn.base.files import BrokenFileError
     from cnn2gnn.runs import Run
 
     names = run_names(options.runs)
-    try:
-        for name in names:
-            Run.open(Path(options.runs_dir) / name).metrics()  # raises where it is not finished
-    except BrokenFileError as error:
-        return _complain(str(error), 2)
+    for name in names:
+        Run.open(Path(options.runs_dir) / name).metrics()  # raises where it is not finished
     return _execute(["04"], {"runs": names, "runs_dir": options.runs_dir}, REPORTS / joined(names))
 
 

@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.names import joined, run_names
 from cnn2gnn.base.signs import visible
 from cnn2gnn.base.values import InputError
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.more, unknown = unknown, []  # they are JupyterLab's
         if getattr(options, "modules", None):
             sys.path.insert(0, "")  # they may lie in the current folder, as for `python -m`
+            import_modules(options.modules)
         if unknown and options.command is run:
             # Raises with the nearest parameter that exists.
             Config.from_parameters({unknown[0].lstrip("-").replace("-", "_"): ""})
@@ -68,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     reports = REPORTS / config.runtime.run
     # without a graph there is nothing to explore
     usual = "01,02,04" if config.student.graph == "none" else "01,02,03,04"
-    code = _execute((options.notebooks or usual).split(","), given, reports)
+    names = (options.notebooks or usual).split(",")
+    code = _execute(names, given, reports, options.modules)
     if code:
         return code
     folder = Path(config.runtime.runs_dir) / config.runtime.run
@@ -129,7 +132,8 @@ def report(options: argparse.Namespace) -> int:
     names = run_names(options.runs)
     for name in names:
         Run.open(Path(options.runs_dir) / name).metrics()  # raises where it is not finished
-    return _execute(["04"], {"runs": names, "runs_dir": options.runs_dir}, REPORTS / joined(names))
+    given = {"runs": names, "runs_dir": options.runs_dir}
+    return _execute(["04"], given, REPORTS / joined(names), options.modules)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -217,7 +221,9 @@ def lab(options: argparse.Namespace) -> int:
     return 0
 
 
-def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> int:
+def _execute(
+    names: Sequence[str], given: Mapping[str, Any], reports: Path, modules: Sequence[str]
+) -> int:
     """Execute the named notebooks, each with those of the parameters that it has."""
     from cnn2gnn import notebooks
 
@@ -230,7 +236,9 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
         mine = {name: value for name, value in given.items() if name in allowed[path]}
         start, output = time.perf_counter(), reports / path.name
         try:
-            executed = notebooks.execute(path, mine, output, progress=sys.stderr.isatty())
+            executed = notebooks.execute(
+                path, mine, output, modules=modules, progress=sys.stderr.isatty()
+            )
         except notebooks.NotebookError as error:
             return _complain(f"{error} (all of it: {output})", 2 if error.bad_input else 1)
         print(f"{output}: {time.perf_counter() - start:.0f} s", flush=True)

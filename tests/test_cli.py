@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 from test_notebooks_runner import write
 
 from cnn2gnn import cli
+from cnn2gnn.base.files import read_json
 from cnn2gnn.config import Config
 from cnn2gnn.runs import Run
 
@@ -29,7 +32,30 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr("cnn2gnn.notebooks.runner.folder", lambda: tmp_path / "notebooks")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # `--import` looks in the current folder
     return tmp_path
+
+
+@pytest.fixture
+def own(workplace, small_run, registries):
+    """A run whose loss a module registers, beside the module: its name."""
+    module = "losses_of_a_user"
+    source = "from cnn2gnn.registry import DATASETS, LOSSES\n"
+    source += "LOSSES.register('mine', LOSSES['kd'])\n"
+    source += "DATASETS.register('my-digits', 'cnn2gnn.data.bundled:digits_source')\n"
+    (workplace / f"{module}.py").write_text(source)
+    folder = workplace / "runs" / "a"
+    shutil.copytree(small_run.folder, folder)
+    for name, changes in {
+        "config.json": {"parameters": {"loss": "mine"}},
+        "metrics.json": {},
+    }.items():
+        content = read_json(folder / name)
+        for group, values in changes.items():
+            content[group] |= values
+        (folder / name).write_text(json.dumps(content | {"files": {}, "made_from": {}}))
+    yield module
+    sys.modules.pop(module, None)
 
 
 def errors(capsys) -> str:
@@ -91,6 +117,12 @@ def test_without_a_graph_nothing_is_explored(workplace, graph, expected):
         ("data", "the following arguments are required: NAME"),
         ("data digits --epochs 3", "unknown argument --epochs"),
         ("data digits --validation 0.9", "validation=0.9 must be from 0.01 to 0.5"),
+        ("data folder:none --out sheet.xyz", "out='sheet.xyz' must end in one of ."),
+        ("data folder:none --out sheet", "out='sheet' must end in one of ."),
+        ("data folder:none", "none"),
+        ("data digits --import=", "import='' must name a module"),
+        ("data digits --import .mine", "import='.mine' must name a module"),
+        ("run --import not_there", "import='not_there': No module named 'not_there'"),
         ("report nothing", "no run in runs/nothing"),
         ("report", "the following arguments are required: RUN"),
         ("plot", "invalid choice: 'plot'"),
@@ -137,6 +169,41 @@ def test_a_damaged_run_is_one_line_too(workplace, capsys):
     (workplace / "runs" / "a" / "config.json").write_text("{")
     assert cli.main(["report", "a"]) == 2
     assert "runs/a/config.json is damaged" in errors(capsys)
+
+
+def test_damaged_results_are_one_line_too(workplace, capsys, small_run):
+    shutil.copytree(small_run.folder, workplace / "runs" / "a")
+    (workplace / "runs" / "a" / "metrics.json").write_text("{")
+    for command in ("report", "card", "export"):
+        assert cli.main([command, "a"]) == 2
+        assert "a/metrics.json is damaged" in errors(capsys)
+
+
+def test_damaged_data_are_one_line_too(workplace, capsys):
+    (workplace / "t.csv").write_text("text,text,label\na,b,c\n")
+    assert cli.main(["data", "text:t.csv"]) == 2
+    assert "t.csv has 2 columns 'text'" in errors(capsys)
+
+
+@pytest.mark.parametrize("command", ["report a", "card a", "export a", "data my-digits"])
+def test_things_of_ones_own_are_imported_by_every_command(workplace, capsys, own, command):
+    check = "from cnn2gnn.runs import Run\nassert Run.open('runs/a').config.training.loss == 'mine'"
+    names = "runs: list = None\nruns_dir: str = 'runs'"
+    write(workplace / "notebooks" / "04_report.ipynb", check, parameters=names)
+    assert cli.main(command.split()) == 2
+    assert "mine" in errors(capsys) or command.startswith("data")
+    assert cli.main([*command.split(), "--import", own]) == 0
+
+
+def test_the_kernels_of_a_run_import_them_too(workplace, own):
+    check = "from cnn2gnn.registry import LOSSES\nassert loss in LOSSES"
+    names = "loss: str = 'kd'\nrun: str = 'demo'"
+    source = write(workplace / "notebooks" / "01_a.ipynb", check, parameters=names)
+    before = source.read_bytes()
+    asked = ["run", "--notebooks", "01", "--loss", "mine"]
+    assert cli.main([*asked, "--import", own]) == 0
+    shown = nbformat.read(workplace / "reports/demo/01_a.ipynb", as_version=4).cells[0].source
+    assert f"import_modules(['{own}'])" in shown and source.read_bytes() == before
 
 
 def test_a_failing_notebook_stops_the_run_and_says_where_to_look(workplace, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,34 @@ def test_the_plan_tells_the_time_by_runs_that_are_like_it(broken: Comparison) ->
     assert known == pytest.approx(20 * first + 2 * 7 * second)
     (unknown,) = plan.of(Grid("p", values | {"stem": "conv-base"}, runs_dir).cells())
     assert unknown is None
+
+
+def test_an_estimate_passes_over_what_is_damaged(broken: Comparison, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(broken.grid.runs_dir, runs, ignore=shutil.ignore_patterns("*.safetensors"))
+    cell = Grid("p", TINY | {"loss": "kd", "seed": 1}, str(runs)).cells()
+    before = Seconds(runs).of(cell)
+    for name in ("a-run", "teachers/a-teacher"):
+        (runs / name).mkdir()
+        (runs / name / "metrics.jsonl").write_text("{")
+    (whole,) = (f.parent for f in runs.glob("*loss=kd*/config.json"))
+    shutil.copy(whole / "config.json", runs / "a-run")
+    (runs / "teachers" / "a-teacher" / "teacher.json").write_text('{"fingerprint": "a"}')
+    (runs / "teachers" / "another").mkdir()
+    (runs / "teachers" / "another" / "teacher.json").write_text("{")
+    assert Seconds(runs).of(cell) == before != [None]
+
+
+def test_damaged_results_are_one_line(
+    broken: Comparison, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(broken.finished[0].folder, Path("runs/d-seed=0"))
+    Path("runs/d-seed=0/metrics.json").write_text("{")
+    given = [f"--{n.replace('_', '-')}={v}" for n, v in TINY.items()]
+    assert cli.main(["compare", "d", *given, "--loss", "kd"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cnn2gnn: ") and "metrics.json is damaged" in said
 
 
 def test_a_teacher_that_cells_share_counts_once(broken: Comparison) -> None:

@@ -112,6 +112,26 @@ def test_a_teacher_that_said_nothing_is_refused(tmp_path: Path) -> None:
             {"features": np.zeros((2, 2)), "labels": [0, 2], "classes": ["a", "b"]},
             "labels must be 0 to 1",
         ),
+        (
+            {"features": np.zeros((4, 2)), "labels": [0, np.nan, 1, np.nan]},
+            "labels are missing in 2 of 4 rows, the first of them 1",
+        ),
+        (
+            {"features": np.zeros((2, 2)), "labels": np.array(["2020", "NaT"], "datetime64[Y]")},
+            "labels are missing in 1 of 2 rows",
+        ),
+        (
+            {"features": np.zeros((2, 2)), "labels": [0, 1], "split": "train"},
+            r"split \(\) must be a list",
+        ),
+        (
+            {"features": np.zeros((2, 2)), "labels": [0, 1], "classes": "ab"},
+            r"classes \(\) must be a list",
+        ),
+        (
+            {"features": np.zeros((2, 2)), "labels": [0, 1], "preview": "ab"},
+            r"preview \(\) must be a list",
+        ),
     ],
 )
 def test_features_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict, message: str) -> None:

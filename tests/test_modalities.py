@@ -48,6 +48,15 @@ def test_a_group_never_stands_on_both_sides(tmp_path: Path) -> None:
         load_data(f"text:{tmp_path}/t.parquet", group_column="split")
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_rows_without_a_group_are_counted_and_refused(tmp_path: Path, suffix: str) -> None:
+    table, path = texts(120), tmp_path / f"t.{suffix}"
+    table["author"] = [None if at < 7 else f"a{at % 6}" for at in range(120)]
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    with pytest.raises(DataError, match="group_column='author' is missing in 7 of 120 rows"):
+        load_data(f"text:{path}", group_column="author")
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cnn2gnn import cli
+from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.config import Config
 from cnn2gnn.report.model_card import command, model_card
@@ -23,7 +24,7 @@ from cnn2gnn.runs import Run, manifest
 
 def changed(run: Run, folder: Path, facts: dict[str, Any], **metrics: Any) -> Run:
     """The run under another name, with something else in its manifest and metrics."""
-    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(run.folder, folder)
     content = copy.deepcopy(run.manifest)
     for group, values in facts.items():
         content[group] |= values
@@ -49,6 +50,22 @@ def test_the_head_is_what_hugging_face_reads(small_run: Run) -> None:
     assert (model["name"], result["dataset"]["split"]) == ("small", "test")
     accuracy = small_run.metrics()["student"]["accuracy"]["inductive"]
     assert result["metrics"] == [{"type": "accuracy", "value": round(100 * accuracy, 2)}]
+
+
+@pytest.mark.parametrize(
+    ("modality", "task"),
+    [("audio", "audio"), ("text", "text"), ("features", "tabular"), (None, "image")],
+)
+def test_its_task_goes_by_what_the_student_takes(
+    small_run: Run, tmp_path: Path, modality: str | None, task: str
+) -> None:
+    run = changed(small_run, tmp_path / "other", {})  # the same name of a data set
+    path = run.folder / "student.safetensors"
+    tensors, architecture = load_tensors(path)
+    del architecture["modality"]  # as students of older versions
+    save_tensors(path, tensors, architecture | ({"modality": modality} if modality else {}))
+    head = yaml.safe_load(model_card(run).split("---\n")[1])
+    assert head["pipeline_tag"] == f"{task}-classification" in head["tags"]
 
 
 def test_its_numbers_are_those_of_the_metrics(small_run: Run, tmp_path: Path) -> None:

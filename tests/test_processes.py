@@ -29,6 +29,7 @@ from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.loop import Recipe, fit
 from cnn2gnn.distillation.processes import make_fabric, start
 from cnn2gnn.distillation.teacher import TeacherTask, new_teacher
+from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run, hardware, load_splits
 from cnn2gnn.runs.epochs import EpochLog
 from cnn2gnn.runs.hardware import device_kind, resolve_precision
@@ -210,10 +211,15 @@ time.sleep(300)  # busy with what needs no other process
         time.sleep(0.1)
 
 
-def test_a_notebook_with_two_devices_trains_in_processes_of_its_own(tmp_path: Path) -> None:
-    config = small_config(
-        tmp_path, train_images=200, teacher_epochs=2, epochs=2, devices=2, run="two"
-    )
+def test_a_notebook_with_two_devices_trains_in_processes_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registries: None
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    register = "from cnn2gnn.registry import LOSSES\nLOSSES.register('mine', LOSSES['kd'])\n"
+    (tmp_path / "loss_for_two.py").write_text(register)
+    LOSSES.register("mine", LOSSES["kd"])  # as the module does in the kernel and its processes
+    asked = {"train_images": 200, "teacher_epochs": 2, "epochs": 2, "devices": 2, "loss": "mine"}
+    config = small_config(tmp_path, **asked, run="two")
     cells = f"""
 import json
 from dataclasses import replace
@@ -239,7 +245,7 @@ for asked, own in ((many, None), (replace(config, runtime=replace(config.runtime
     book = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(cells)])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
     nbformat.write(book, tmp_path / "n.ipynb")
-    notebooks.execute(tmp_path / "n.ipynb")
+    notebooks.execute(tmp_path / "n.ipynb", modules=["loss_for_two"])
     run = Run.open(tmp_path / "two")
     assert [row["epoch"] for row in run.history() if row["stage"] == "student"] == [0, 1]
     assert run.metrics()["student"]["accuracy"]["inductive"] > 0.2

@@ -44,6 +44,22 @@ def test_tables_of_texts_are_read_alike(tmp_path: Path, suffix: str) -> None:
     assert train.preview(0).size == (128, 128)
 
 
+@pytest.mark.parametrize("double", ["text", "label", "split"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, double: str) -> None:
+    table = texts().assign(split="train", note="")
+    table.insert(0, "double", table[double])
+    table.rename(columns={"double": double}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=rf"t\.csv has 2 columns '{double}'"):
+        load_data(f"text:{tmp_path}/t.csv")
+
+
+def test_a_column_that_is_not_read_may_be_there_twice(tmp_path: Path) -> None:
+    table = texts().assign(one="", other="")
+    table.columns = ["text", "label", "", ""]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert sum(map(len, load_data(f"text:{tmp_path}/t.csv"))) == 60
+
+
 def test_the_vocabulary_is_learned_from_training_texts_alone(tmp_path: Path) -> None:
     table = texts()
     table["split"] = ["test" if at % 4 == 0 else "train" for at in range(len(table))]

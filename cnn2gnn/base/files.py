@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cnn2gnn.base import checksums
+from cnn2gnn.base.values import InputError
 
 # A file that another machine has not touched for so long is nobody's.
 ABANDONED_SECONDS = 7 * 24 * 3600
@@ -33,7 +34,7 @@ _OTHER = "it does not have the checksum it was written with"
 _LEFT = ".*.*-*-*"  # what `replacing` calls its folders
 
 
-class BrokenFileError(ValueError):
+class BrokenFileError(InputError):
     """A file that is truncated, damaged or of another kind."""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from cnn2gnn.base.values import ConfigError
 
+_IMPORTED: dict[str, None] = {}  # in this process, in order
+
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:
     """Add `--import MODULE`, which may be given several times; they are `options.modules`."""
@@ -25,10 +27,18 @@ def import_modules(modules: Sequence[str]) -> None:
     """Import what registers things of the user's own, here as in every process.
 
     Raises:
-        ConfigError: one cannot be imported.
+        ConfigError: one is no name of a module, or cannot be imported.
     """
     for module in modules:
+        if not all(module.split(".")):  # importlib's own words for these name no option
+            raise ConfigError(f"import={module!r} must name a module, as my_losses or mine.losses")
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise ConfigError(f"import={module!r}: {error}") from error
+        _IMPORTED[module] = None
+
+
+def import_options() -> list[str]:
+    """Return the options by which another process imports what this one has imported."""
+    return [f"--import={module}" for module in _IMPORTED]

@@ -11,7 +11,11 @@ from dataclasses import MISSING, Field
 from typing import Any, Union, get_args, get_origin
 
 
-class ConfigError(ValueError):
+class InputError(ValueError):
+    """What was handed in is at fault, not the program: the command line tells it in one line."""
+
+
+class ConfigError(InputError):
     """A parameter that does not exist or whose value is not allowed."""
 
 

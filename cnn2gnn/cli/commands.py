@@ -15,8 +15,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.names import joined, run_names
 from cnn2gnn.base.signs import visible
+from cnn2gnn.base.values import InputError
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.cli.sharing import card, export
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
@@ -41,13 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.more, unknown = unknown, []  # they are JupyterLab's
         if getattr(options, "modules", None):
             sys.path.insert(0, "")  # they may lie in the current folder, as for `python -m`
+            import_modules(options.modules)
         if unknown and options.command is run:
             # Raises with the nearest parameter that exists.
             Config.from_parameters({unknown[0].lstrip("-").replace("-", "_"): ""})
         if unknown:
             parser.error(f"unknown argument {unknown[0]}")
         return options.command(options)
-    except (ConfigError, OSError) as error:
+    except (InputError, OSError) as error:
         return _complain(str(error), 2)
     except ArithmeticError as error:
         return _complain(str(error), 1)
@@ -67,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     reports = REPORTS / config.runtime.run
     # without a graph there is nothing to explore
     usual = "01,02,04" if config.student.graph == "none" else "01,02,03,04"
-    code = _execute((options.notebooks or usual).split(","), given, reports)
+    names = (options.notebooks or usual).split(",")
+    code = _execute(names, given, reports, options.modules)
     if code:
         return code
     folder = Path(config.runtime.runs_dir) / config.runtime.run
@@ -90,19 +94,18 @@ def data(options: argparse.Namespace) -> int:
     import pandas
     import torch
 
-    from cnn2gnn.data import DataError, load
+    from cnn2gnn.data import load
     from cnn2gnn.drawing.classnames import readable
-    from cnn2gnn.report.sheet import sample_sheet
+    from cnn2gnn.report.sheet import check_out, sample_sheet
 
     known = {item.name for item in fields(DataConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
     Config.from_parameters(given)
+    check_out(options.out)  # decoding may take minutes
     log = logging.getLogger(load.__module__)
     log.disabled = True  # its one line is printed below
     try:
         splits = load(given.pop("dataset"), **given)
-    except DataError as error:
-        return _complain(str(error), 2)
     finally:
         log.disabled = False
     images = splits.train
@@ -124,16 +127,13 @@ def data(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write figures, tables and report.html of one run, or one comparison of several."""
-    from cnn2gnn.base.files import BrokenFileError
     from cnn2gnn.runs import Run
 
     names = run_names(options.runs)
-    try:
-        for name in names:
-            Run.open(Path(options.runs_dir) / name).metrics()  # raises where it is not finished
-    except BrokenFileError as error:
-        return _complain(str(error), 2)
-    return _execute(["04"], {"runs": names, "runs_dir": options.runs_dir}, REPORTS / joined(names))
+    for name in names:
+        Run.open(Path(options.runs_dir) / name).metrics()  # raises where it is not finished
+    given = {"runs": names, "runs_dir": options.runs_dir}
+    return _execute(["04"], given, REPORTS / joined(names), options.modules)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -221,7 +221,9 @@ def lab(options: argparse.Namespace) -> int:
     return 0
 
 
-def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> int:
+def _execute(
+    names: Sequence[str], given: Mapping[str, Any], reports: Path, modules: Sequence[str]
+) -> int:
     """Execute the named notebooks, each with those of the parameters that it has."""
     from cnn2gnn import notebooks
 
@@ -234,7 +236,9 @@ def _execute(names: Sequence[str], given: Mapping[str, Any], reports: Path) -> i
         mine = {name: value for name, value in given.items() if name in allowed[path]}
         start, output = time.perf_counter(), reports / path.name
         try:
-            executed = notebooks.execute(path, mine, output, progress=sys.stderr.isatty())
+            executed = notebooks.execute(
+                path, mine, output, modules=modules, progress=sys.stderr.isatty()
+            )
         except notebooks.NotebookError as error:
             return _complain(f"{error} (all of it: {output})", 2 if error.bad_input else 1)
         print(f"{output}: {time.perf_counter() - start:.0f} s", flush=True)

@@ -55,6 +55,7 @@ def _running(parser: argparse.ArgumentParser) -> None:
         "--notebooks",
         help="numbers or names, in order (default: 01,02,03,04; without 03 for --graph none)",
     )
+    add_import_option(parser)
     _add_config(parser)
 
 
@@ -63,6 +64,7 @@ def _showing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
     )
+    add_import_option(parser)
     _add_group(parser, DataConfig, without=("dataset", "augmentation"))
 
 
@@ -161,7 +163,9 @@ def _add_run(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _add_runs_dir(parser: argparse.ArgumentParser) -> None:
+    """Add where runs lie, and what is imported before one of them is opened."""
     parser.add_argument("--runs-dir", default=RuntimeConfig().runs_dir, help="folder of all runs")
+    add_import_option(parser)
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn2gnn.config import ConfigError
-
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
@@ -22,18 +20,13 @@ BATCHES = (1, 64)  # samples at once, whose time is told
 
 def export(options: argparse.Namespace) -> int:
     """Write student and bank of a run as a torch.export and an ONNX program."""
-    from cnn2gnn.base.files import BrokenFileError
-    from cnn2gnn.data import DataError
     from cnn2gnn.predictor import Predictor
     from cnn2gnn.runs import load_run
 
     folder = Path(options.out) if options.out else EXPORTS / Path(options.run).name
-    try:
-        run = load_run(options.run, options.runs_dir)
-        predictor = Predictor.load(run)
-        samples = run.load_splits().test.images[:COMPARED]
-    except (BrokenFileError, DataError) as error:
-        raise ConfigError(str(error)) from error
+    run = load_run(options.run, options.runs_dir)
+    predictor = Predictor.load(run)
+    samples = run.load_splits().test.images[:COMPARED]
     made = predictor.export(folder, samples)
     print(f"{_table(predictor, made, samples).to_string()}\n\nexport: {folder}")
     return 0
@@ -41,15 +34,12 @@ def export(options: argparse.Namespace) -> int:
 
 def card(options: argparse.Namespace) -> int:
     """Write the model card of a finished run."""
-    from cnn2gnn.base.files import BrokenFileError, replacing
+    from cnn2gnn.base.files import replacing
     from cnn2gnn.report.model_card import model_card
     from cnn2gnn.runs import Run
 
     folder = Path(options.out) if options.out else REPORTS / options.run
-    try:
-        content = model_card(Run.open(Path(options.runs_dir) / options.run))
-    except BrokenFileError as error:
-        raise ConfigError(str(error)) from error
+    content = model_card(Run.open(Path(options.runs_dir) / options.run))
     with replacing(folder / "model-card.md") as path:
         path.write_text(content, encoding="utf-8")
     print(f"card: {folder / 'model-card.md'}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnn2gnn.base.files import BrokenFileError, read_json
+from cnn2gnn.base.files import read_json
+from cnn2gnn.base.values import InputError
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.config import Config
 from cnn2gnn.runs import manifest
@@ -23,6 +25,8 @@ _DEPENDS = {
     DISTILLING: (*_DATA, "stem", "batch_size"),
     LEARNING: (*_DATA, "stem", "graph", "layer", "graph_batch_size", "scope", "stage_two"),
 }
+# an estimate needs no every run: not one that is damaged, of another version or just vanishing
+_UNREADABLE = (InputError, OSError)
 
 
 class Seconds:
@@ -36,18 +40,8 @@ class Seconds:
         self._teachers: set[str] = set()  # that are there already
         teachers = _teachers(Path(runs_dir))
         for path in sorted(Path(runs_dir).glob(f"*/{manifest.FILE}")):
-            try:
-                content = manifest.read(path.parent)
-                config = Config.from_parameters(content["parameters"])
-            except (BrokenFileError, ValueError):
-                continue  # of another version: it tells nothing
-            for row in EpochLog.read(path.parent):
-                second = row["stage"].endswith(GRAPH)
-                self._note(LEARNING if second else DISTILLING, config, row)
-            if content["teacher"] in teachers:
-                self._teachers.add(_teacher(config))
-                for row in teachers[content["teacher"]]:
-                    self._note(TEACHER, config, row)
+            with suppress(*_UNREADABLE):
+                self._learn(path.parent, teachers)
 
     def of(self, cells: Sequence[Cell]) -> list[float | None]:
         """Return the seconds of each cell, one after the other; None where no run is like it.
@@ -65,6 +59,18 @@ class Seconds:
             known = [s * n for s, (_, n) in zip(seconds, parts, strict=True) if s is not None]
             found.append(sum(known) if len(known) == len(parts) else None)
         return found
+
+    def _learn(self, folder: Path, teachers: dict[str, list[dict[str, Any]]]) -> None:
+        """Take in what the epochs of a run and of its teacher took."""
+        content, rows = manifest.read(folder), EpochLog.read(folder)
+        config = Config.from_parameters(content["parameters"])
+        for row in rows:
+            second = row["stage"].endswith(GRAPH)
+            self._note(LEARNING if second else DISTILLING, config, row)
+        if content["teacher"] in teachers:
+            self._teachers.add(_teacher(config))
+            for row in teachers[content["teacher"]]:
+                self._note(TEACHER, config, row)
 
     def _note(self, stage: str, config: Config, row: dict[str, Any]) -> None:
         self._seen[_like(stage, config)].append(row["seconds"])
@@ -96,5 +102,6 @@ def _teachers(runs_dir: Path) -> dict[str, list[dict[str, Any]]]:
     """The epochs of the teachers that lie there, by fingerprint."""
     found = {}
     for path in sorted(runs_dir.glob("teachers/*/teacher.json")):
-        found[str(read_json(path).get("fingerprint"))] = EpochLog.read(path.parent)
+        with suppress(*_UNREADABLE):
+            found[str(read_json(path).get("fingerprint"))] = EpochLog.read(path.parent)
     return found

@@ -168,14 +168,10 @@ def _read(path: Path) -> Samples:
         raise DataError(
             f"{shown(path)}: features {features.shape} must be (N, d), labels {labels.shape} (N,)"
         )
-    values, numbers = np.unique(labels, return_inverse=True)
-    classes = tuple(map(str, values))
-    if "classes" in held:
-        classes, numbers = tuple(map(str, held["classes"])), labels
-        if labels.dtype.kind not in "iu" or not np.isin(labels, range(len(classes))).all():
-            raise DataError(
-                f"{shown(path)}: labels must be 0 to {len(classes) - 1}, as classes are"
-            )
+    for name in ("split", "classes", "preview"):
+        if name in held and held[name].ndim != 1:
+            raise DataError(f"{shown(path)}: {name} {held[name].shape} must be a list")
+    numbers, classes = _numbered(path, labels, held.get("classes"))
     parts = [str(part).lower() for part in held.get("split", ["train"] * len(labels))]
     unknown = sorted(set(parts) - set(PART_NAMES))
     if unknown or len(parts) != len(labels):
@@ -186,12 +182,37 @@ def _read(path: Path) -> Samples:
     items = [Item(row, f"row {at} of {shown(path)}") for at, row in enumerate(features)]
     return Samples(
         items,
-        numbers.tolist(),
+        numbers,
         [PART_NAMES[part] for part in parts],
         classes,
         logits=held.get("logits"),
         originals=as_bytes(held["preview"].tolist()) if "preview" in held else None,
     )
+
+
+def _numbered(
+    path: Path, labels: np.ndarray, names: np.ndarray | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return labels as indices into the class names, and these names.
+
+    Args:
+        names: of the classes; None: the labels are their names.
+
+    Raises:
+        DataError: a label is missing (NaN, NaT), or none of the classes.
+    """
+    lacking = np.flatnonzero(labels != labels)
+    if len(lacking):
+        raise DataError(
+            f"{shown(path)}: labels are missing in {len(lacking)} of {len(labels)} rows, the first "
+            f"of them {lacking[0]}"
+        )
+    if names is None:
+        values, numbers = np.unique(labels, return_inverse=True)
+        return numbers.tolist(), tuple(map(str, values))
+    if labels.dtype.kind not in "iu" or not np.isin(labels, range(len(names))).all():
+        raise DataError(f"{shown(path)}: labels must be 0 to {len(names) - 1}, as classes are")
+    return labels.tolist(), tuple(map(str, names))
 
 
 FEATURES = Modality(

@@ -52,10 +52,13 @@ def apart(groups: Sequence[Any], labels: Sequence[int], column: str) -> tuple[li
     classes as far as possible (scikit-learn's `StratifiedGroupKFold`).
 
     Raises:
-        DataError: there are fewer than two groups.
+        DataError: a row has no group, or there are fewer than two groups.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    # those without would be one group, and their true groups stand on both sides
+    if lacking := sum(group is None or group == "" or group != group for group in groups):
+        raise DataError(f"group_column={column!r} is missing in {lacking} of {len(groups)} rows")
     names = [str(group) for group in groups]
     several = sorted(set(names))
     if len(several) < 2:

@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from cnn2gnn.base.values import InputError
+
 # Pillow knows more, but tries them all on every image, and some of them start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 # How an image is turned upright, by the EXIF orientation.
@@ -36,7 +38,7 @@ UPRIGHT = {
 }
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A data set that is missing, unreadable or asked for in a way it cannot serve."""
 
 

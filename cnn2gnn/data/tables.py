@@ -160,33 +160,37 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
             if kind in ("csv", "tsv"):
                 comma = "\t" if kind == "tsv" else ","
                 signs = pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True)
-                return _checked(file, pyarrow.csv.read_csv(opened, parse_options=signs), asked)
+                table = pyarrow.csv.read_csv(opened, parse_options=signs)
+                return table.select(_columns(file, table.schema, asked, modality))
             if kind in ("json", "jsonl", "ndjson"):
-                return _checked(file, pyarrow.json.read_json(opened), asked)
+                table = pyarrow.json.read_json(opened)
+                return table.select(_columns(file, table.schema, asked, modality))
             with pyarrow.parquet.ParquetFile(opened) as content:
-                schema = content.schema_arrow
-                _check(file, schema, asked)
-                columns = {content_column(file, schema, modality), asked.label_column}
-                wanted = {"split", asked.group_column or ""}
-                wanted |= set(BESIDE if MODALITIES[modality].holds == "numbers" else ())
-                columns |= wanted & set(schema.names)
-                return content.read(columns=sorted(columns))
+                columns = _columns(file, content.schema_arrow, asked, modality)
+                return content.read(columns=columns)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns too
         raise DataError(f"{shown(file)} cannot be read as {kind}: {error}") from error
 
 
-def _checked(file: Path, table: pyarrow.Table, asked: Request) -> pyarrow.Table:
-    _check(file, table.schema, asked)
-    return table
+def _columns(file: Path, schema: pyarrow.Schema, asked: Request, modality: str) -> list[str]:
+    """Return the columns that are read, as far as the table has them.
 
-
-def _check(file: Path, schema: pyarrow.Schema, asked: Request) -> None:
+    Raises:
+        DataError: one that is needed is missing or of another type, or one is there twice.
+    """
+    wanted = {content_column(file, schema, modality), asked.label_column, "split"}
+    wanted |= {asked.group_column} if asked.group_column else set()
+    wanted |= set(BESIDE if MODALITIES[modality].holds == "numbers" else ())
+    found = [name for name in schema.names if name in wanted]
+    if double := [name for name in found if found.count(name) > 1]:
+        raise DataError(f"{shown(file)} has {found.count(double[0])} columns {double[0]!r}")
     check_labels(file, schema, asked.label_column)
-    if asked.group_column and asked.group_column not in schema.names:
+    if asked.group_column and asked.group_column not in found:
         raise DataError(
             f"group_column={asked.group_column!r} is not in {shown(file)}; its columns: "
             f"{', '.join(schema.names)}"
         )
+    return found
 
 
 def _items(file: Path, table: pyarrow.Table, modality: str) -> list[Item | None]:

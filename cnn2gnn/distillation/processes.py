@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from cnn2gnn.base.modules import import_options
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.runs.hardware import device_kind, resolve_precision, world
 from cnn2gnn.runs.loggers import check_loggers
@@ -129,7 +130,7 @@ def _train_elsewhere(config: Config, stages: str | None) -> None:
     print(f"{devices} processes train; their epochs are logged below {config.runtime.runs_dir}")
     module, parameters = "cnn2gnn.distillation", json.dumps(config.parameters())
     with subprocess.Popen(
-        [sys.executable, "-m", module, "--stages", stages, parameters],
+        [sys.executable, "-m", module, "--stages", stages, *import_options(), parameters],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

@@ -8,10 +8,13 @@ a widget and go on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import nbformat
 import papermill
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from nbclient.exceptions import DeadKernelError
@@ -88,6 +91,7 @@ def execute(
     given: Mapping[str, Any] | None = None,
     output: Path | None = None,
     *,
+    modules: Sequence[str] = (),
     progress: bool = False,
 ) -> NotebookNode:
     """Run a notebook in a kernel of this Python, in the current folder.
@@ -96,6 +100,7 @@ def execute(
         notebook: the `.ipynb` file; it is not changed.
         given: values for names of its `parameters` cell; the others keep their defaults.
         output: where the executed notebook is written, also when it fails. None: nowhere.
+        modules: what the kernel imports first, in a cell that the executed notebook shows.
         progress: show a bar of cells on standard error.
 
     Raises:
@@ -112,16 +117,17 @@ def execute(
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        executed = papermill.execute_notebook(
-            _literal(notebook),
-            None if output is None else _literal(output),
-            parameters=given,
-            kernel_name=NATIVE_KERNEL_NAME,
-            kernel_manager_class=OwnKernelManager,
-            progress_bar={"desc": notebook.stem} if progress else False,
-            # The kernel's own log would go to our standard error; failures come back as outputs.
-            extra_arguments=["--log-level=CRITICAL"],
-        )
+        with _importing(notebook, modules) as path:
+            executed = papermill.execute_notebook(
+                _literal(path),
+                None if output is None else _literal(output),
+                parameters=given,
+                kernel_name=NATIVE_KERNEL_NAME,
+                kernel_manager_class=OwnKernelManager,
+                progress_bar={"desc": notebook.stem} if progress else False,
+                # The kernel's log would go to our standard error; failures come back as outputs.
+                extra_arguments=["--log-level=CRITICAL"],
+            )
     except PapermillExecutionError as error:
         message = f"{notebook.stem}: {_one_line(error.ename, error.evalue)}"
         bad_input = error.ename in ("ConfigError", "DataError")
@@ -141,6 +147,24 @@ def results(executed: NotebookNode) -> list[str]:
     outputs = [output for cell in cells for output in cell.outputs]
     texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in outputs]
     return [text.rstrip() for text in texts if text]
+
+
+@contextmanager
+def _importing(notebook: Path, modules: Sequence[str]) -> Iterator[Path]:
+    """Yield a notebook that imports modules in a cell before its first one: a copy, if it must."""
+    if not modules:
+        yield notebook
+        return
+    content = nbformat.read(notebook, as_version=4)
+    source = (
+        "from cnn2gnn.base.modules import import_modules\n\n"
+        f"import_modules({list(modules)!r})  # of your own, named by --import"
+    )
+    content.cells.insert(0, nbformat.v4.new_code_cell(source))
+    with TemporaryDirectory() as folder:
+        copied = Path(folder, notebook.name)
+        nbformat.write(content, copied)
+        yield copied
 
 
 def _literal(path: Path) -> str:

@@ -20,9 +20,7 @@ from cnn2gnn.runs.environment import in_words
 from cnn2gnn.runs.manifest import facts
 
 NAMED = 20  # classes whose names are listed
-# what Hugging Face calls the task of a dataset's scheme; all others are images
-TASKS = {"audio": "audio", "text": "text", "features": "tabular", "vowels": "tabular"}
-TASKS |= {"docstrings": "text"}
+HUGGING_FACE = {"features": "tabular"}  # what it calls samples by another name
 PLACES = ("runs_dir", "device", "devices", "num_nodes", "logger")  # of no account elsewhere
 
 
@@ -30,7 +28,7 @@ def model_card(run: Run) -> str:
     """Return a finished run's card.
 
     Raises:
-        FileNotFoundError: the run has not finished.
+        FileNotFoundError: the run has not finished, or its student is missing.
     """
     metrics, manifest = run.metrics(), run.manifest
     parts = [
@@ -69,8 +67,7 @@ def command(config: Config) -> str:
 
 def _head(run: Run, metrics: dict[str, Any]) -> str:
     """What Hugging Face reads: YAML, whose strings may be written as those of JSON."""
-    data = run.config.data.dataset
-    task = f"{TASKS.get(data.partition(':')[0], 'image')}-classification"
+    task = f"{HUGGING_FACE.get(run.modality, run.modality)}-classification"
     name, dataset = (_quoted(n) for n in (run.folder.name, metrics["dataset"]))
     # others are no names of the hub's
     known = f"datasets: [{dataset}]\n" if re.fullmatch(r"[\w.-]+", metrics["dataset"]) else ""

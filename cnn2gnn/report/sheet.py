@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import make_grid
 
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.data import ImageSet
 from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.style import styled
 
 GAP_PIXELS = 1
+
+
+def check_out(path: str) -> None:
+    """Check that a sheet can be written to a file of this name.
+
+    Raises:
+        ConfigError: its suffix is none of a picture.
+    """
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if Path(path).suffix[1:].lower() not in known:
+        raise ConfigError(f"out={path!r} must end in one of .{', .'.join(known)}")
 
 
 @styled

@@ -189,6 +189,12 @@ class Run:
         path = self.stage_folder(stage) / "student.safetensors"
         return Student.restore(*self._tensors(path), path, self._own("stem"), graph)
 
+    @property
+    def modality(self) -> str:
+        """What the samples are, as the trained student tells: a name in `registry.MODALITIES`."""
+        _, architecture = self._tensors(self.stage_folder("student") / "student.safetensors")
+        return architecture.get("modality", "image")  # older versions knew images alone
+
     def load_bank(self) -> Bank:
         """Return the bank saved with the student."""
         from cnn2gnn.models.bank import Bank

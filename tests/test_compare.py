@@ -122,8 +122,54 @@ def test_the_next_start_runs_what_failed_and_nothing_else(broken: Comparison, pl
     # the same function by another name: the same run
     accuracies = [Run.open(c.folder).metrics()["student"]["accuracy"] for c in broken.finished]
     assert accuracies[0] == accuracies[1]
-    differences = pd.read_csv(broken.write().parent / "tables" / "differences.csv")
+    tables = broken.write().parent / "tables"
+    assert not (tables / "failed.csv").exists(), "it tells of an earlier start"
+    differences = pd.read_csv(tables / "differences.csv")
     assert differences[["points", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (
+            {"epochs": 99},
+            r"run 'c-loss=kd,seed=0' exists .*\(epochs was 2, is 99\); choose another",
+        ),
+        ({"precision": "16-mixed"}, "precision was '.*', is '16-mixed'"),
+    ],
+)
+def test_a_finished_cell_of_other_parameters_is_refused(
+    broken: Comparison, place: Path, other: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        comparison_in(place, loss=["kd", "mine"], **other)
+
+
+def test_so_is_one_that_was_stopped_but_none_that_has_learned_nothing(
+    broken: Comparison, place: Path
+) -> None:
+    folder = place / "runs" / "stopped-seed=0"
+    shutil.copytree(broken.finished[0].folder, folder)
+    (folder / "metrics.json").unlink()
+    grid = Grid("stopped", TINY | {"epochs": 99}, str(place / "runs"))
+    with pytest.raises(ConfigError, match="epochs was 2, is 99"):
+        Comparison(grid, place / "reports" / "stopped")
+    for path in folder.iterdir():
+        if path.name != "config.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert len(Comparison(grid, place / "reports" / "stopped").missing) == 1
+
+
+def test_configurations_tested_on_other_images_are_not_paired(place: Path) -> None:
+    grid = Grid("sizes", TINY | {"image_size": [8, 6]}, str(place / "others"))
+    comparison = Comparison(grid, place / "reports" / "sizes")
+    comparison.run()
+    assert comparison.failed == {}
+    page = comparison.write()
+    assert "Left out, since tested on other samples: image_size=6." in page.read_text()
+    tables = page.parent / "tables"
+    assert not (tables / "differences.csv").exists()
+    assert len(pd.read_csv(tables / "gains.csv")) == len(comparison.table()) == 2
 
 
 def test_killed_it_leaves_nothing_running_and_goes_on(broken: Comparison, place: Path) -> None:
@@ -223,6 +269,8 @@ def test_the_command_line(broken: Comparison, place: Path, capsys, monkeypatch) 
     given = [f"--{n.replace('_', '-')}={v}" for n, v in TINY.items()]
     assert cli.main(["compare", "c", *given, "--loss", "kd", "dkd-not", "--dry-run"]) == 2
     assert "loss='dkd-not' must be one of" in capsys.readouterr().err
+    assert cli.main(["compare", "c", *given, "--dataset", "digts", "--dry-run"]) == 2
+    assert "unknown data set 'digts': did you mean 'digits'" in capsys.readouterr().err
     again = ["compare", "c", *given, "--import", "my_losses", "--loss", "kd", "mine"]
     assert cli.main([*again, "--dry-run"]) == 0
     assert "done  c-loss=kd,seed=0" in capsys.readouterr().out
@@ -253,6 +301,8 @@ def test_cells_run_as_jobs_of_a_cluster(place: Path, broken: Comparison) -> None
         (["--cluster", "slurm"], "cluster='slurm'"),  # there is none here
         (["--cluster", "local", "--cluster-option", "wrong=1"], "wrong"),
         (["--cluster", "local", "--cluster-option", "wrong"], "must be NAME=VALUE"),
+        (["--cluster-option", "timeout_min=1", "--dry-run"], "'timeout_min=1' needs --cluster"),
+        (["--cluster", "local", "--jobs", "1", "--dry-run"], "jobs=1 cannot go with --cluster"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_said(

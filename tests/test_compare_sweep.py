@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,7 +18,7 @@ from cnn2gnn.compare import sweep as sweeping
 from cnn2gnn.compare import sweep_report
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.compare.space import space
-from cnn2gnn.compare.sweep import Sweep
+from cnn2gnn.compare.sweep import Sweep, TrialError
 from cnn2gnn.config import Config
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
@@ -54,8 +55,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sweep_in(place: Path, *searched: str, storage: str | None = None) -> Sweep:
-    return Sweep("s", searched, {}, place / "reports", str(place / "runs"), storage)
+def sweep_in(place: Path, *searched: str, storage: str | None = None, **fixed: Any) -> Sweep:
+    return Sweep("s", searched, fixed, place / "reports", str(place / "runs"), storage)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,7 @@ def sweep_in(place: Path, *searched: str, storage: str | None = None) -> Sweep:
         ("kd_weight=0:1", FloatDistribution(0, 1)),
         ("k=5,10,20", CategoricalDistribution([5, 10, 20])),
         ("graph=adaptive,none", CategoricalDistribution(["adaptive", "none"])),
+        ("deterministic=true,false", CategoricalDistribution([True, False])),
     ],
 )
 def test_the_space_is_that_of_the_configuration_or_as_given(
@@ -88,6 +90,10 @@ def test_the_space_is_that_of_the_configuration_or_as_given(
         (["k=a:b"], "search=k=a:b"),
         (["k=9:5"], "search=k=9:5"),
         (["loss=kd,nonsense"], "loss='nonsense'"),
+        (["deterministic=yes,no"], "search=deterministic=yes,no: 'yes' must be true or false"),
+        (["run=a,b"], "run cannot be searched"),
+        (["runs_dir=a,b"], "runs_dir cannot be searched"),
+        (["dataset=digits,digts"], "unknown data set 'digts'"),
     ],
 )
 def test_a_space_that_makes_no_sense_is_refused(searched: list[str], says: str) -> None:
@@ -100,7 +106,7 @@ def test_what_a_sweep_searches_is_allowed_everywhere() -> None:
         try:
             bounds = space([name])
         except ConfigError as error:
-            assert "give its bounds" in str(error)
+            assert "give its bounds" in str(error) or name in ("run", "runs_dir")
         else:
             assert [*bounds] == [name]
 
@@ -122,11 +128,60 @@ def test_the_objective_is_the_last_validation_accuracy(quick: Path) -> None:
 
 def test_a_trial_that_fails_fails_alone(quick: Path) -> None:
     sweep = sweep_in(quick, "k=13,4")
-    sweep.study.enqueue_trial({"k": 13})
-    sweep.study.enqueue_trial({"k": 4})
-    sweep.run(trials=1)
-    failed, well = sweep.study.trials
-    assert failed.state == TrialState.FAIL and well.state == TrialState.COMPLETE
+    for k in (4, 13, 13, 4):
+        sweep.study.enqueue_trial({"k": k})
+    sweep.run(trials=2)
+    assert [trial.state.name for trial in sweep.study.trials] == [
+        "COMPLETE", "FAIL", "FAIL", "COMPLETE"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_sweep_in_which_nothing_works_ends(quick: Path, before: int) -> None:
+    """By the first failure if nothing has worked yet, else by three in a row."""
+    sweep = sweep_in(quick, "k=13,4")
+    for k in [4] * before + [13] * 9:
+        sweep.study.enqueue_trial({"k": k})
+    with pytest.raises(TrialError, match=r"sweep s has stopped.*RuntimeError: thirteen \(all"):
+        sweep.run(trials=5)
+    states = [t.state for t in sweep.study.trials if t.state != TrialState.WAITING]
+    assert states.count(TrialState.FAIL) == (3 if before else 1)
+    assert states.count(TrialState.COMPLETE) == before
+
+
+def test_the_command_line_tells_the_last_error(
+    quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(quick)
+    assert cli.main(["sweep", "s", "--search", "k=13,13"]) == 1
+    assert "its trials fail: RuntimeError: thirteen" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_combination_that_is_not_allowed_is_left_out(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=4,1000", scope="batch")
+    for k in (1000, 4):
+        sweep.study.enqueue_trial({"k": k})
+    sweep.run(trials=2)
+    refused, well = sweep.study.trials
+    assert refused.state == TrialState.PRUNED and well.state == TrialState.COMPLETE
+
+
+def test_a_study_goes_on_with_no_other_parameters(quick: Path) -> None:
+    sweep_in(quick, "k=2,8", epochs=9)  # it has tried nothing: anything may follow
+    sweep_in(quick, "k=2,4", epochs=7).run(trials=1)
+    sweep_in(quick, "k=2,4", epochs=7, device="cpu")  # where it runs is free
+    with pytest.raises(ConfigError, match=r"sweep 's' exists .*\(epochs was 7, is 9\)"):
+        sweep_in(quick, "k=2,4", epochs=9)
+    with pytest.raises(ConfigError, match=r"k was Categorical.*\(2, 4\)\), is .*\(2, 8\)"):
+        sweep_in(quick, "k=2,8", epochs=7)
+    with pytest.raises(ConfigError, match="precision was 'auto', is '32-true'"):
+        sweep_in(quick, "k=2,4", epochs=7, precision="32-true")
+
+
+def test_a_misspelt_data_set_is_told_before_there_is_a_study(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown data set 'digts': did you mean 'digits'"):
+        sweep_in(tmp_path, "k", dataset="digts")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_an_unpromising_trial_is_stopped_with_its_process(quick: Path) -> None:

@@ -30,6 +30,7 @@ def test_flat_parameters_return() -> None:
         ({"k": True}, "k=True must be of type int"),
         ({"temperature": float("nan")}, "temperature=nan"),
         ({"teacher": "vgg"}, "teacher='vgg' must be one of resnet20, "),
+        ({"baselines": "foo"}, "must be one of 'twin,undistilled', twin, undistilled, ''$"),
         ({"validation": 0.9}, "validation=0.9 must be from 0.01 to 0.5"),
         ({"scope": "batch", "k": 499}, r"k=499 needs at least k \+ 2 nodes .*batch_size=500"),
         ({"run": "../x"}, "run='../x' must be a plain folder name"),

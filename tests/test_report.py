@@ -25,7 +25,9 @@ from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
 from cnn2gnn.report import Report
 from cnn2gnn.report.accuracy_sections import accuracy, batches
 from cnn2gnn.report.model_card import model_card
+from cnn2gnn.report.page import write_figures, write_tables
 from cnn2gnn.report.results import Results
+from cnn2gnn.report.section import Exhibit
 from cnn2gnn.runs import Run
 
 LATEX = shutil.which("pdflatex")
@@ -313,3 +315,22 @@ class TestNotebook:
         with pytest.raises(ConfigError, match="runs_dir"):
             notebooks.execute(notebooks.find("04"), {"rnu": "small"}, tmp_path / "04.ipynb")
         assert os.listdir(tmp_path) == []
+
+
+def test_exhibits_that_are_no_more_leave_the_folder_and_nothing_else_does(tmp_path):
+    kept, gone = (
+        [
+            Exhibit(f"{name}_drawn", "", "", Figure()),
+            Exhibit(name, "", "", pd.DataFrame({"a": [1]})),
+        ]
+        for name in ("kept", "gone")
+    )
+    for name in ("mine.png", "mine.csv"):  # somebody's: the writer makes more than one file each
+        (tmp_path / name).touch()
+    for exhibits in ([*kept, *gone], kept):
+        write_figures(exhibits, tmp_path)
+        write_tables(exhibits, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("mine.png", "mine.csv", "kept.csv", "kept.tex"),
+        *(f"kept_drawn.{kind}" for kind in ("png", "svg", "pdf")),
+    }

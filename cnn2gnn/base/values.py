@@ -46,12 +46,17 @@ def _checked(name: str, meta: Mapping[str, Any], type_: Any, value: Any) -> Any:
     if value in (math.inf, -math.inf):
         raise ConfigError(f"{name}={value!r} must be finite")
     if meta["choices"] is not None and value not in meta["choices"]:
-        raise ConfigError(f"{name}={value!r} must be one of {', '.join(meta['choices'])}")
+        raise ConfigError(f"{name}={value!r} must be one of {_listed(meta['choices'])}")
     low, high = meta["minimum"], meta["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ConfigError(f"{name}={value!r} must be {limits}")
     return value
+
+
+def _listed(choices: Collection[str]) -> str:
+    """Choices with commas between them; those that are empty or hold some are told by quotes."""
+    return ", ".join(repr(c) if not c or "," in c else c for c in choices)
 
 
 def unknown(name: str, known: Collection[str]) -> ConfigError:

@@ -19,7 +19,7 @@ from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.names import joined, run_names
 from cnn2gnn.base.signs import visible
 from cnn2gnn.base.values import InputError
-from cnn2gnn.cli.options import build_parser
+from cnn2gnn.cli.options import build_parser, cluster_options
 from cnn2gnn.cli.sharing import card, export
 from cnn2gnn.config import Config, ConfigError, DataConfig, RuntimeConfig
 
@@ -149,14 +149,15 @@ def compare(options: argparse.Namespace) -> int:
         grid = Grid.read(options.grid, runs_dir)
     else:
         grid = Grid(options.grid, {n: _alone(value) for n, value in given.items()}, runs_dir)
+    on_cluster = cluster_options(options)
     comparison = Comparison(grid, REPORTS / grid.name, options.modules)
     if options.dry_run:
         print(comparison.planned())
         return 0
     if options.cluster:
-        comparison.run_on(options.cluster, **_options_of_cluster(options.cluster_option))
+        comparison.run_on(options.cluster, **on_cluster)
     else:
-        comparison.run(options.jobs)
+        comparison.run(options.jobs or 1)
     if comparison.finished:
         page = comparison.write()
         print(f"\n{comparison.table().to_string()}\n\nreport: {page}")
@@ -167,7 +168,7 @@ def sweep(options: argparse.Namespace) -> int:
     """Search for parameters that do well on the validation images, by Optuna."""
     try:
         from cnn2gnn.compare import sweep_report
-        from cnn2gnn.compare.sweep import Sweep
+        from cnn2gnn.compare.sweep import Sweep, TrialError
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -178,24 +179,16 @@ def sweep(options: argparse.Namespace) -> int:
     found = Sweep(
         options.name, options.search, fixed, folder, runs_dir, options.storage, options.modules
     )
-    found.run(options.trials, options.jobs)
+    try:
+        found.run(options.trials, options.jobs or 1)
+    except TrialError as error:
+        return _complain(str(error), 1)
     trials = sweep_report.table(found.study)
     if trials.empty:
         return _complain(f"no trial has run to its end; see {found.folder / 'logs'}", 1)
     page = sweep_report.write(found)
     print(f"\n{trials.head(sweep_report.BEST).to_string(index=False)}\n\nreport: {page}")
     return 0
-
-
-def _options_of_cluster(given: Sequence[str]) -> dict[str, Any]:
-    """`timeout_min=600` as names and values; whole numbers are numbers."""
-    options: dict[str, Any] = {}
-    for entry in given:
-        name, sign, value = entry.partition("=")
-        if not sign:
-            raise ConfigError(f"cluster-option={entry!r} must be NAME=VALUE")
-        options[name] = int(value) if value.isdecimal() else value
-    return options
 
 
 def _alone(values: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from cnn2gnn.base.modules import add_import_option
 from cnn2gnn.base.signs import visible
-from cnn2gnn.base.values import base_type, described
+from cnn2gnn.base.values import ConfigError, base_type, described
 from cnn2gnn.cli import examples
 from cnn2gnn.config import Config, DataConfig, RuntimeConfig
 
@@ -48,6 +48,25 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         added.set_defaults(command=commands[name])
         add_options(added)
     return parser
+
+
+def cluster_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a cluster, `timeout_min=600`, by names; whole numbers are numbers.
+
+    Raises:
+        ConfigError: an entry is no NAME=VALUE, or an option is given that has no effect.
+    """
+    if options.cluster_option and not options.cluster:
+        raise ConfigError(f"cluster-option={options.cluster_option[0]!r} needs --cluster")
+    if options.cluster and options.jobs:
+        raise ConfigError(f"jobs={options.jobs} cannot go with --cluster, which runs all at a time")
+    found: dict[str, Any] = {}
+    for entry in options.cluster_option:
+        name, sign, value = entry.partition("=")
+        if not sign:
+            raise ConfigError(f"cluster-option={entry!r} must be NAME=VALUE")
+        found[name] = int(value) if value.isdecimal() else value
+    return found
 
 
 def _running(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +190,7 @@ def _add_runs_dir(parser: argparse.ArgumentParser) -> None:
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     """Add how many processes work, and what they import first."""
     parser.add_argument(
-        "--jobs", type=_count, default=1, help="runs at a time; they share the threads (default: 1)"
+        "--jobs", type=_count, help="runs at a time; they share the threads (default: 1)"
     )
     add_import_option(parser)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from cnn2gnn.base.files import replacing
+from cnn2gnn.base.files import BrokenFileError, replacing
 from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import results
@@ -23,6 +24,7 @@ from cnn2gnn.compare.sections import accuracy_table, sections
 from cnn2gnn.compare.sizes import by_size
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.section import Section
+from cnn2gnn.runs.manifest import check_config
 
 RESULTS_FILE, PAGE_FILE = "results.parquet", "report.html"
 SIZES_FILE = "sizes.parquet"
@@ -38,7 +40,7 @@ class Comparison:
         modules: imported first, here and in every process: they register things of your own.
 
     Raises:
-        ConfigError: see `Grid.cells`.
+        ConfigError: see `Grid.cells`; or the run of a cell exists with other parameters.
     """
 
     grid: Grid
@@ -50,6 +52,9 @@ class Comparison:
     def __post_init__(self) -> None:
         import_modules(self.modules)
         self.cells = self.grid.cells()
+        for cell in self.cells:  # a cell's name does not tell the parameters that all share
+            with suppress(BrokenFileError, FileNotFoundError):  # it fails alone, and says so
+                check_config(cell.config)
 
     @property
     def finished(self) -> list[Cell]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ from cnn2gnn.base.files import replacing
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.config import Config
+from cnn2gnn.data import DataError
+from cnn2gnn.data.loading import registered
 
 GRID_FILE = "comparison.toml"  # as a comparison keeps its grid, in its own folder
 VARIANT = "variant"
 SEED = "seed"
 SEEDS = (SEED, "teacher_seed", "split_seed")
-_PLACES = ("run", "runs_dir")  # of a cell: the comparison's own to give
+PLACES = ("run", "runs_dir")  # of a cell: not the user's to give
 _JOINED = ","  # between the varied values in a cell's name
 
 
@@ -77,7 +79,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         run_name(self.name, "name")
-        for place in _PLACES:
+        for place in PLACES:
             if place in self.values or any(place in variant for variant in self._variants):
                 raise ConfigError(f"{place} cannot be part of a grid: each cell has its own run")
 
@@ -108,8 +110,8 @@ class Grid:
         """Return all cells, those of one configuration behind each other.
 
         Raises:
-            ConfigError: a parameter that does not exist or has a wrong value, an empty list, or a
-                combination that occurs twice.
+            ConfigError: a parameter that does not exist or has a wrong value, an unknown data set,
+                an empty list, or a value or combination that occurs twice.
         """
         points = list(self._points())
         names = dict.fromkeys(name for point in points for name in point)
@@ -120,6 +122,7 @@ class Grid:
             varied = {name: point[name] for name in varying if name in point}
             run = self._run_name(varied)
             config = Config.from_parameters({**point, "run": run, "runs_dir": self.runs_dir})
+            check_dataset(config.data.dataset)
             if run in cells:
                 raise ConfigError(f"{self.name}: {_said(varied)} occurs twice")
             cells[run] = Cell(config, varied)
@@ -141,8 +144,7 @@ class Grid:
                 for name, value in {**common, **variant}.items()
             }
             for name, axis in axes.items():
-                if not axis:
-                    raise ConfigError(f"{name}=[] must hold at least one value")
+                _check_axis(name, axis)
             # seeds vary fastest: the cells of one configuration stand together
             ordered = sorted(axes, key=lambda name: name in SEEDS)
             for combination in itertools.product(*(axes[name] for name in ordered)):
@@ -155,6 +157,26 @@ class Grid:
         except ConfigError:
             mark = hashlib.sha256(_said(varied).encode()).hexdigest()[:8]
             return run_name(f"{self.name}-{mark}")
+
+
+def check_dataset(name: str) -> None:
+    """Check that a data set is registered by this name; whether it is there, its run tells.
+
+    Raises:
+        ConfigError: none is.
+    """
+    try:
+        registered(name)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_axis(name: str, values: Sequence[Any]) -> None:
+    if not values:
+        raise ConfigError(f"{name}=[] must hold at least one value")
+    for at, value in enumerate(values):
+        if value in values[:at]:
+            raise ConfigError(f"{name}={value!r} occurs twice; each value is tried once")
 
 
 def _said(varied: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cnn2gnn.compare.grid import SEEDS, Cell
 from cnn2gnn.compare.statistics import paired_interval
-from cnn2gnn.data import DataError
 from cnn2gnn.graph import effective_neighbours
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.size_measures import training_seconds
@@ -69,22 +68,25 @@ def differences(groups: Mapping[str, Sequence[Cell]]) -> pd.DataFrame:
     """Return each configuration's student against that of the first, over the seeds of both.
 
     Returns:
-        Columns as of `gains`.
-
-    Raises:
-        DataError: they were tested on other images.
+        Columns as of `gains`; no row where they share no seed, or are `unpaired`.
     """
     first, *others = groups
+    left_out = unpaired(groups)
     reference = {_seeds(cell): Results.read(cell.folder) for cell in groups[first]}
     rows = []
     for name in others:
         here = {_seeds(cell): Results.read(cell.folder) for cell in groups[name]}
         shared = [seeds for seeds in here if seeds in reference]
-        if shared:
-            _require_same_images([*reference.values(), *here.values()])
+        if shared and name not in left_out:
             mine, theirs = ([side[s] for s in shared] for side in (here, reference))
             rows.append(_row(name, first, _right(mine), _right(theirs)))
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def unpaired(groups: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """Return the configurations that were tested on other images than the first."""
+    first, *others = groups
+    return [name for name in others if len(_test_images([*groups[first], *groups[name]])) > 1]
 
 
 _COLUMNS = ["configuration", "against", "runs", "points", "low", "high"]
@@ -105,13 +107,9 @@ def _seeds(cell: Cell) -> tuple[Any, ...]:
     return tuple(cell.varied.get(name) for name in SEEDS)
 
 
-def _require_same_images(results: Sequence[Results]) -> None:
-    prints = {result.run.manifest["data"]["test images"] for result in results}
-    if len(prints) > 1:
-        raise DataError(
-            f"runs {', '.join(result.name for result in results)} were tested on different images: "
-            "their differences cannot be paired"
-        )
+def _test_images(cells: Sequence[Cell]) -> set[str]:
+    """Fingerprints of the images that the cells were tested on."""
+    return {manifest.read(cell.folder)["data"]["test images"] for cell in cells}
 
 
 def _rows(cell: Cell) -> pd.DataFrame:

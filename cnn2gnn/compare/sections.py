@@ -37,12 +37,9 @@ def sections(
     parts.append(_accuracies(tidy, gains, source))
     parts += [_along(tidy, numbers, source) for numbers in [_numbers(tidy, cells)] if numbers]
     worth = "The graph student under inductive minus its own twin."
-    paired = "Students under inductive, paired by seed."
     if len(gains):
         parts.append(_intervals("gains", "What the graph is worth", worth, gains, source))
-    if len(against):
-        title = "Against the first configuration"
-        parts.append(_intervals("differences", title, paired, against, source))
+    parts += _against(against, results.unpaired(groups), source)
     for protocol, table in by_size.groupby("protocol"):
         parts.append(_sizes(str(protocol), table, f"{name}/sizes.parquet"))
     return parts
@@ -159,6 +156,16 @@ def _along(tidy: pd.DataFrame, numbers: Mapping[str, Sequence[str]], source: str
             for name, others in numbers.items()
         ),
     )
+
+
+def _against(against: pd.DataFrame, unpaired: Sequence[str], source: str) -> list[Section]:
+    """Differences from the first configuration, and which have none; empty without either."""
+    title, text = "Against the first configuration", "Students under inductive, paired by seed."
+    if unpaired:
+        text += f" Left out, since tested on other samples: {'; '.join(unpaired)}."
+    if len(against):
+        return [_intervals("differences", title, text, against, source)]
+    return [Section(title, text, ())] if unpaired else []
 
 
 def _intervals(name: str, title: str, text: str, table: pd.DataFrame, source: str) -> Section:

@@ -15,6 +15,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from cnn2gnn.base.values import ConfigError, base_type
+from cnn2gnn.compare.grid import PLACES, check_dataset
 from cnn2gnn.config import Config
 
 LOG_RATIO = 10  # bounds that lie so far apart are searched on a logarithmic scale
@@ -28,18 +29,20 @@ def space(searched: Sequence[str]) -> dict[str, BaseDistribution]:
             `k=5:40` lies between two numbers; `loss=kd,dist` is one of several values.
 
     Raises:
-        ConfigError: nothing is searched, a parameter does not exist or has no bounds of its own,
-            or a bound is not allowed.
+        ConfigError: nothing is searched, a parameter does not exist, is not the user's to give or
+            has no bounds of its own, or a bound is not allowed.
     """
     if not searched:
         raise ConfigError("search=[] must name at least one parameter, such as k or k=5:40")
     found = {}
     for entry in searched:
         name, _, bounds = entry.partition("=")
+        if name in PLACES:
+            raise ConfigError(f"{name} cannot be searched: each trial has its own run")
         item, kind = _parameter(name)
         found[name] = _given(item, kind, bounds) if bounds else _usual(item, kind)
         for value in _extremes(found[name]):
-            Config.from_parameters({name: value})
+            check_dataset(Config.from_parameters({name: value}).data.dataset)
     return found
 
 
@@ -80,9 +83,16 @@ def _given(item: Field[Any], kind: type, text: str) -> BaseDistribution:
     try:
         if colon and kind in (int, float):
             return _between(kind, kind(low), kind(high))
-        return CategoricalDistribution([kind(value) for value in text.split(",")])
+        read = _truth if kind is bool else kind
+        return CategoricalDistribution([read(value) for value in text.split(",")])
     except ValueError as error:
         raise ConfigError(f"search={item.name}={text}: {error}") from error
+
+
+def _truth(word: str) -> bool:
+    if word not in ("true", "false"):
+        raise ValueError(f"{word!r} must be true or false")
+    return word == "true"
 
 
 def _between(kind: type, low: Any, high: Any) -> BaseDistribution:

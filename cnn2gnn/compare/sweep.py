@@ -13,24 +13,31 @@ from typing import Any
 
 import optuna
 from optuna import storages
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from cnn2gnn.base.modules import import_modules
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.execution import command, failure, surroundings
-from cnn2gnn.compare.grid import Cell
+from cnn2gnn.compare.grid import Cell, check_dataset
 from cnn2gnn.compare.space import space, suggest
 from cnn2gnn.config import Config
 from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.manifest import bound_parameters, changes
 
 POLL_SECONDS = 0.5
 STUDENT = ("student", "student-graph")  # its stages, in the order of their epochs
+FAILURES = 3  # trials that fail one after the other end a sweep
+FIXED, SEARCHED, ERROR = "fixed", "searched", "error"  # what study and trials keep beside values
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -43,8 +50,9 @@ class Sweep:
     """A study of Optuna whose trials are runs without evaluation: test images are not looked at.
 
     The objective is the student's validation accuracy, in [0, 1], after its last epoch. A trial
-    that is below the median of the others at the same epoch is stopped. Several processes, and
-    several machines, work on one study if they are given the same name and storage.
+    that is below the median of the others at the same epoch is stopped; one whose combination the
+    configuration refuses never begins. Several processes, and several machines, work on one study
+    if they are given the same name and storage.
 
     Args:
         name: of the study; runs are called `name-<hash>` by their values.
@@ -57,7 +65,8 @@ class Sweep:
         modules: what each process imports first.
 
     Raises:
-        ConfigError: a parameter is wrong, or both searched and fixed; or the storage is none.
+        ConfigError: a parameter is wrong, or both searched and fixed; or the storage is none; or
+            the study has trials with other parameters.
     """
 
     name: str
@@ -76,7 +85,7 @@ class Sweep:
         self.bounds = space(self.searched)
         if both := [name for name in self.bounds if name in self.fixed]:
             raise ConfigError(f"{both[0]} cannot be both searched and fixed")
-        Config.from_parameters(self.fixed)
+        check_dataset(Config.from_parameters(self.fixed).data.dataset)
         self.folder.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, since 2021
@@ -89,12 +98,14 @@ class Sweep:
             pruner=optuna.pruners.MedianPruner(),
             sampler=optuna.samplers.TPESampler(),  # unseeded: processes that join try other values
         )
+        self._keep_parameters()
 
     def run(self, trials: int, jobs: int = 1) -> None:
         """Try until the study has `trials` that are over, `jobs` at a time.
 
         Raises:
             ConfigError: `trials` or `jobs` is below 1.
+            TrialError: the first trial failed, or `FAILURES` one after the other.
         """
         for name, value in {"trials": trials, "jobs": jobs}.items():
             if value < 1:
@@ -105,12 +116,36 @@ class Sweep:
         def objective(trial: Trial) -> float:
             return self._try(trial, surroundings(jobs))
 
-        enough = MaxTrialsCallback(trials, states=_OVER)
-        self.study.optimize(objective, n_jobs=jobs, callbacks=[enough], catch=(TrialError,))
+        enough, failures = MaxTrialsCallback(trials, states=_OVER), _Failures()
+        self.study.optimize(
+            objective, n_jobs=jobs, callbacks=[enough, failures], catch=(TrialError,)
+        )
+        if failures.fatal is not None:
+            raise TrialError(f"sweep {self.name} has stopped, its trials fail: {failures.fatal}")
+
+    def _keep_parameters(self) -> None:
+        """Keep with the study what is fixed and searched, and go on with nothing else."""
+        fixed = Config.from_parameters({"baselines": "", **self.fixed}).parameters()
+        if not self.study.get_trials(deepcopy=False):
+            self.study.set_user_attr(FIXED, fixed)
+            bounds = {name: distribution_to_json(within) for name, within in self.bounds.items()}
+            self.study.set_user_attr(SEARCHED, bounds)
+        kept = self.study.user_attrs
+        searched = {name: json_to_distribution(b) for name, b in kept.get(SEARCHED, {}).items()}
+        changed = changes(searched, self.bounds)
+        if changed := changed + changes(_binding(kept.get(FIXED, {})), _binding(fixed)):
+            raise ConfigError(
+                f"sweep {self.name!r} exists with other parameters ({'; '.join(changed)}); "
+                "choose another name"
+            )
 
     def _try(self, trial: Trial, environment: Mapping[str, str]) -> float:
         """Run one trial in a process of its own, and stop it early if it is not promising."""
-        cell = self._cell(suggest(trial, self.bounds))
+        values = suggest(trial, self.bounds)
+        try:
+            cell = self._cell(values)
+        except ConfigError as error:  # each value is allowed, but not beside the others
+            raise optuna.TrialPruned(str(error)) from error
         trial.set_user_attr("run", cell.name)
         log = self.folder / "logs" / f"{cell.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +163,9 @@ class Sweep:
             finally:
                 process.terminate()
         if process.returncode:
-            raise TrialError(failure(log, process.returncode))
+            reason = failure(log, process.returncode)
+            trial.set_user_attr(ERROR, reason)
+            raise TrialError(reason)
         return accuracies(cell)[-1]
 
     def _watch(self, trial: Trial, cell: Cell) -> None:
@@ -143,6 +180,30 @@ class Sweep:
         mark = hashlib.sha256(repr(sorted(everything.items())).encode()).hexdigest()[:8]
         place = {"run": f"{self.name}-{mark}", "runs_dir": self.runs_dir}
         return Cell(Config.from_parameters({**everything, **place}), dict(values))
+
+
+def _binding(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial's accuracy depends on: not on where it runs, but on the precision asked for."""
+    return bound_parameters({"parameters": fixed}) | {"precision": fixed.get("precision")}
+
+
+class _Failures:
+    """Ends a study in which nothing works, as a callback of Optuna's.
+
+    Attributes:
+        fatal: the error of the trial that has ended it.
+    """
+
+    def __init__(self) -> None:
+        self.fatal: str | None = None
+        self._in_a_row = 0
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._in_a_row = self._in_a_row + 1 if trial.state == TrialState.FAIL else 0
+        first = not study.get_trials(deepcopy=False, states=_OVER)
+        if self._in_a_row and (first or self._in_a_row >= FAILURES):
+            self.fatal = trial.user_attrs[ERROR]
+            study.stop()
 
 
 def accuracies(cell: Cell) -> list[float]:

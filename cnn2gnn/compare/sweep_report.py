@@ -75,8 +75,9 @@ def _text(sweep: Sweep) -> str:
     return (
         "Objective: accuracy on the validation samples after the last epoch; test samples were not "
         f"looked at. Trials: {', '.join(f'{n} {state}' for state, n in counts.items())}; a pruned "
-        "one was below the median of the others at the same epoch. The best of many trials is "
-        "lucky as well as good: train it again, with several seeds, before you believe it."
+        "one was below the median of the others at the same epoch, or a combination that is not "
+        "allowed. The best of many trials is lucky as well as good: train it again, with several "
+        "seeds, before you believe it."
     )
 
 

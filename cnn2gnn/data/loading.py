@@ -95,16 +95,26 @@ def load(
     return Splits(*(whole.subset(rows[part]) for part in PARTS))
 
 
-def _source(asked: Request) -> Source:
-    """Ask the data set that is registered by this name, or by what stands before its colon."""
-    kind, _, place = asked.name.partition(":")
+def registered(name: str) -> str:
+    """Return the entry of `registry.DATASETS` for a name, or for what stands before its colon.
+
+    Raises:
+        DataError: there is none.
+    """
+    kind, _, place = name.partition(":")
     for entry in DATASETS:
         known, _, takes = entry.partition(":")
         if known == kind and bool(takes) == bool(place):
-            return DATASETS[entry](asked._replace(name=kind, place=place))
-    near = difflib.get_close_matches(asked.name, DATASETS, n=1)
+            return entry
+    near = difflib.get_close_matches(name, DATASETS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise DataError(f"unknown data set {asked.name!r}: {hint}known are {', '.join(DATASETS)}")
+    raise DataError(f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}")
+
+
+def _source(asked: Request) -> Source:
+    entry = registered(asked.name)
+    kind, _, place = asked.name.partition(":")
+    return DATASETS[entry](asked._replace(name=kind, place=place))
 
 
 load_data = load  # `cnn2gnn.load_data`: where no room is named, `load` says too little

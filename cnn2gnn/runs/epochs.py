@@ -56,3 +56,12 @@ class EpochLog:
                 "learned is not"
             ) from error
         return rows
+
+
+def learned(folder: Path) -> bool:
+    """Return whether the run in `folder` has learned anything; one that has not begins anew.
+
+    Raises:
+        BrokenFileError: see `EpochLog.read`.
+    """
+    return bool(EpochLog.read(folder)) or any(folder.rglob("*.safetensors"))

@@ -16,6 +16,7 @@ from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.config import BEFORE, Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.runs.environment import environment
+from cnn2gnn.runs.epochs import learned
 from cnn2gnn.runs.hardware import resolved_hardware
 from cnn2gnn.runs.own import Own
 
@@ -98,17 +99,36 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> 
         DataError: the images are others. ConfigError: a parameter, an object or the precision is.
     """
     check_data(before["data"], now["data"], folder.name)
-    then, today = _binding(before), _binding(now)
-    changed = [
-        f"{name} was {then.get(name)!r}, is {today.get(name)!r}"
-        for name in sorted({*then, *today})
-        if then.get(name) != today.get(name)
+    _refuse(changes(_binding(before), _binding(now)), folder)
+
+
+def check_config(config: Config) -> None:
+    """Check that the run in a configuration's folder, if it has learned anything, is of it.
+
+    This needs no data: whoever starts many runs knows before the first one whether all may start.
+
+    Raises:
+        ConfigError: a parameter is another one, or the run was made with objects.
+        BrokenFileError: its files are damaged.
+    """
+    folder, asked = Path(config.runtime.runs_dir, config.runtime.run), config.runtime.precision
+    if not learned(folder):
+        return
+    before = read(folder)
+    then = bound_parameters(before) | _prefixed("own", before["own"])
+    now = bound_parameters({"parameters": config.parameters()})
+    if asked != "auto":  # what auto becomes is known where the run is: on a cluster, not here
+        then["precision"], now["precision"] = before["hardware"]["precision"], asked
+    _refuse(changes(then, now), folder)
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say of all values that are not what they were: `k was 5, is 10`."""
+    return [
+        f"{name} was {then.get(name)!r}, is {now.get(name)!r}"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
     ]
-    if changed:
-        raise ConfigError(
-            f"run {folder.name!r} exists with other parameters ({'; '.join(changed)}); "
-            f"choose another run name or delete {folder}"
-        )
 
 
 def tell(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
@@ -160,7 +180,7 @@ def facts(content: Mapping[str, Any]) -> dict[str, str]:
     """
     stages = {name: _telling(by) for name, by in content["stages"].items()}
     made = stages or {"started": _telling(content)}
-    flat = _bound_parameters(content)
+    flat = bound_parameters(content)
     flat |= _prefixed("own", content["own"]) | {"precision": content["hardware"]["precision"]}
     flat |= {"augmentation": content.get("augmentation", flat["augmentation"])}  # not merely auto
     flat |= {"augmentation version": content.get("augmentation_version")}
@@ -190,7 +210,7 @@ def _values(by_stage: Mapping[str, Any]) -> str:
 def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
     """What may not change while a run goes on."""
     return {
-        **_bound_parameters(content),
+        **bound_parameters(content),
         **_prefixed("own", content["own"]),
         "precision": content["hardware"]["precision"],
         "augmentation version": content.get("augmentation_version"),
@@ -207,8 +227,8 @@ def parameters(content: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _bound_parameters(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters but for the free ones."""
+def bound_parameters(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a run but for the free ones."""
     return {name: value for name, value in parameters(content).items() if name not in FREE}
 
 
@@ -231,6 +251,14 @@ def measured_with(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     parameters = {n: value for n, value in content["parameters"].items() if n not in FREE}
     return parameters | {name: content[name] for name in ("own", "data", "teacher")}
+
+
+def _refuse(changed: Sequence[str], folder: Path) -> None:
+    if changed:
+        raise ConfigError(
+            f"run {folder.name!r} exists with other parameters ({'; '.join(changed)}); "
+            f"choose another name or delete {folder}"
+        )
 
 
 def _prefixed(prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cnn2gnn.config import BEFORE, Config, ConfigError, DataConfig
 from cnn2gnn.data import Splits, load
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.runs import manifest, results
-from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.epochs import EpochLog, learned
 from cnn2gnn.runs.own import Own
 from cnn2gnn.runs.teachers import teacher_folder
 
@@ -237,7 +237,7 @@ class Run:
 
         What may differ is today's; what made a stage is kept with the stage.
         """
-        if not self.history() and not any(self.folder.rglob("*.safetensors")):
+        if not learned(self.folder):
             return None  # it has learned nothing: what it was to be is of no account
         before = manifest.read(self.folder)
         manifest.compare(before, self.manifest, self.folder)

@@ -61,7 +61,8 @@ def test_in_batches_every_node_is_predicted_once_and_as_against_the_whole_bank(
     for members in order.tensor_split(max(1, 61 // batch_size)):
         features = nodes.features[members]
         pixels = None if nodes.pixels is None else nodes.pixels[members]
-        among, itself = network.among(features, pixels), torch.arange(len(members))
+        joined = bank if scope == "bank" else None
+        among, itself = network.among(features, pixels, joined), torch.arange(len(members))
         if scope == "bank":
             among, itself = bank.joined(among), itself + 200
         expected = network(features, among, itself, pixels).logits

@@ -54,7 +54,7 @@ def test_a_bank_prediction_ignores_the_other_queries() -> None:
 
 @pytest.mark.parametrize("scope", ["bank", "batch"])
 def test_a_fixed_graph_is_that_of_the_pixels(scope: str) -> None:
-    student = make(graph="fixed", scope=scope)
+    student = make(graph="fixed", scope=scope, local_scaling=0.0)
     bank = student.bank(IMAGES[:100], LABELS[:100])
     graph = student(IMAGES[100:110], bank).graph
     flat = IMAGES.flatten(1).double()

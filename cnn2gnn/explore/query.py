@@ -123,13 +123,11 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
         return Query(x, _part(nodes.graph, torch.tensor([node.index])), bank, rows)
     if change.protocol == "batch":
         others = _others(nodes, node, change)  # (B − 1,)
-        pixels = nodes.pixels[TEST]
-        features, pixels = nodes.features[others], None if pixels is None else pixels[others]
+        mates = _mates(nodes, node, others)
         if network.scope == "bank":
-            among = network.among(features, pixels, nodes.bank)
-            bank, rows = bank.joined(among), torch.cat([rows, others])
+            bank, rows = bank.joined(mates), torch.cat([rows, others])
         else:
-            bank, rows = network.among(features, pixels), others
+            bank, rows = mates, others
     itself = torch.nonzero(rows == nodes.row(node))[:, 0]  # (1,), or (0,): not in this bank
     finder = network if change.k is None else _with_k(network, change.k)
     pixels = nodes.student.pixels(nodes.sample(node)[None])  # (1, p)
@@ -149,6 +147,19 @@ def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
     keep = ~torch.isin(rows, torch.tensor(off, dtype=torch.int64))
     bank = bank if keep.all() else bank.subset(keep)
     return bank, len(nodes) + rows[keep]
+
+
+def _mates(nodes: RunNodes, node: Node, others: Tensor) -> Bank:
+    """The other members `(B − 1,)` of a batch, as they stand in it beside the node."""
+    itself = torch.tensor([node.index] if node.part == TEST else [], dtype=torch.int64)
+    batch, pixels = torch.cat([itself, others]), nodes.pixels[TEST]
+    network = nodes.student.network
+    among = network.among(
+        nodes.features[batch],
+        None if pixels is None else pixels[batch],
+        nodes.bank if network.scope == "bank" else None,
+    )
+    return among.subset(slice(len(itself), None))
 
 
 def _others(nodes: RunNodes, node: Node, change: WhatIf) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import Comparison, Grid
 from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.report.results import Results
+from cnn2gnn.report.size_measures import training_seconds
 from cnn2gnn.runs import Run
 
 TINY: dict[str, Any] = {
@@ -100,6 +102,15 @@ def test_results_are_tidy_and_bound_to_their_runs(broken: Comparison) -> None:
     seconds = found[found["metric"] == "training_seconds"].set_index("model")["value"]
     rows = [row for row in run.history() if row["stage"].startswith("student")]
     assert seconds["student"] == pytest.approx(sum(row["seconds"] for row in rows))
+
+
+def test_seconds_that_are_forgotten_are_not_known(broken: Comparison, tmp_path: Path) -> None:
+    """As after a damaged metrics.jsonl, which one is told to delete."""
+    shutil.copytree(broken.finished[0].folder, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    result = Results.read(tmp_path / "run")
+    assert math.isnan(training_seconds(result, "student"))
+    assert math.isnan(training_seconds(result, "twin"))
 
 
 def test_a_gain_is_that_of_the_images_the_twin_saw(broken: Comparison) -> None:

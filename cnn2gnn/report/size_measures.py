@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -44,11 +45,11 @@ def costs(results: Sequence[Results]) -> pd.DataFrame:
                 "graph": False,
                 "accuracy": accuracy,
                 "megabytes": BYTES * twin.parameter_count / 1e6,
-                "seconds": statistics.fmean(training_seconds(r, "twin") for r in results),
+                "seconds": _mean_seconds(results, "twin"),
             }
         )
     tests = pd.concat([result.bank_sizes for result in results]).groupby("bank")["test"].mean()
-    seconds = statistics.fmean(training_seconds(result, "student") for result in results)
+    seconds = _mean_seconds(results, "student")
     for name, bank in smaller_banks(nodes.student, nodes.bank):
         models.append(partial(nodes.student, bank=bank))
         rows.append(
@@ -65,15 +66,25 @@ def costs(results: Sequence[Results]) -> pd.DataFrame:
 
 def on_front(points: pd.DataFrame) -> pd.DataFrame:
     """Add a column front: whether no other point has as much accuracy at no higher costs."""
-    less_is_better = points[[*COSTS]].assign(error=-points["accuracy"])
+    # what some point does not know its costs of compares none
+    less_is_better = points[[*COSTS]].dropna(axis=1).assign(error=-points["accuracy"])
     return points.assign(front=pareto(less_is_better.to_numpy())).reset_index(drop=True)
 
 
+def _mean_seconds(results: Sequence[Results], stage: str) -> float:
+    """Mean of those runs that know it; NaN where none does."""
+    known = [each for r in results if not math.isnan(each := training_seconds(r, stage))]
+    return statistics.fmean(known) if known else math.nan
+
+
 def training_seconds(result: Results, stage: str) -> float:
-    """Seconds of both stages of a student, validation included, as of `metrics.jsonl`."""
+    """Seconds of both stages of a student, validation included, as of `metrics.jsonl`.
+
+    NaN where a stage is not in it: a damaged file was deleted, and its epochs are forgotten.
+    """
     taken: dict[str, float] = {}
     for row in result.run.history():
         taken[row["stage"]] = taken.get(row["stage"], 0.0) + row["seconds"]
     # a twin that shares the student's stage one has none of its own
-    first = taken[stage] if stage in taken else taken["student"]
-    return first + taken[stage + GRAPH]
+    first = taken.get(stage, taken.get("student", math.nan))
+    return first + taken.get(stage + GRAPH, math.nan)

@@ -151,3 +151,14 @@ def test_a_budget_is_kept_or_refused() -> None:
     for megabytes in (1e-5, 0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=f"megabytes={megabytes} is too little"):
             bank.compressed(megabytes)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_samples_that_are_no_bytes_are_kept_as_they_are(packed: bool) -> None:
+    vectors = 5 * torch.randn(NODES, 12)
+    bank = replace(make(), pixels=vectors, packed=packed)
+    assert torch.equal(bank.compact().pixels, vectors)
+    steps = torch.randint(0, 256, (NODES, 12)).float() / 255
+    saved = replace(bank, pixels=steps)
+    assert saved.tensors["pixels"].dtype == torch.uint8
+    assert torch.equal(saved.compact().pixels, steps)

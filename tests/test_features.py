@@ -16,6 +16,7 @@ from cnn2gnn import Predictor, distil, load_data
 from cnn2gnn.data import DataError
 from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
+from cnn2gnn.models.given import GivenAnswers
 
 
 def vectors(count: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -145,3 +146,9 @@ def test_a_damaged_file_of_features_is_named(tmp_path: Path, content: bytes) -> 
     (tmp_path / "f.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"f\.npz cannot be read as npz"):
         load_data(f"features:{tmp_path}/f.npz")
+
+
+def test_a_given_teacher_knows_samples_far_from_the_origin() -> None:
+    samples = 1000 + 0.1 * torch.randn(300, 64, generator=torch.Generator().manual_seed(0))
+    answers = torch.arange(300).float()[:, None]
+    assert torch.equal(GivenAnswers(samples, answers)(samples), answers)

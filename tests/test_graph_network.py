@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnn2gnn.graph import SparseGraph
+from cnn2gnn.graph import AdaptiveNeighbours, Heads, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.registry import LAYERS, LEARNERS
@@ -184,3 +184,19 @@ def test_keys_keep_their_precision_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         there = network.keys(X)
     assert torch.equal(there, network.keys(X))
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_keys_start_alike_whatever_was_drawn_before(heads: int) -> None:
+    """Processes draw different numbers, and a run that goes on draws at other times."""
+    started = []
+    for seed in (1, 2):
+        learner = AdaptiveNeighbours(K) if heads == 1 else Heads(AdaptiveNeighbours(K), heads)
+        network = GraphNetwork(D, CLASSES, learner)
+        torch.manual_seed(seed)
+        network.start_keys(X[:M])
+        drawn = torch.rand(3)
+        torch.manual_seed(seed)
+        assert torch.equal(drawn, torch.rand(3)), "nothing is taken from the global generator"
+        started.append(network.project.weight.detach().clone())
+    assert torch.equal(*started)

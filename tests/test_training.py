@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cnn2gnn.base.files import BrokenFileError, load_tensors
 from cnn2gnn.distillation.loop import (
     CHECKPOINT,
+    RANKS_APART,
     NotFiniteError,
     Recipe,
     batches,
@@ -173,3 +174,12 @@ def test_the_schedule_rises_to_one_and_falls_to_zero() -> None:
     peak = rates.index(max(rates))
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_each_rank_draws_dropout_of_its_own() -> None:
+    """A CPU looks at the lower 32 bits of a seed alone."""
+    drawn = []
+    for rank in range(8):
+        torch.manual_seed(7 + RANKS_APART * rank)
+        drawn.append(torch.rand(8))
+    assert not any(one.equal(other) for i, one in enumerate(drawn) for other in drawn[:i])

@@ -177,7 +177,7 @@ class GraphNetwork(nn.Module):
         return replace(nodes, radii=self._radii(nodes, bank).clamp(max=bank.top))
 
     def scaled(self, bank: Bank) -> Bank:
-        """Return a bank with how near its nodes are to each other; asked for when they change.
+        """Return a bank with the radii `(M, H)` of its nodes; asked for when they change.
 
         Those of late classes join the others, and move none of them.
         """

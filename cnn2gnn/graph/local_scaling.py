@@ -70,6 +70,12 @@ def _radii_of_part(points: Tensor, among: Tensor | None, k: int) -> Tensor:
     return collected(means, len(points))
 
 
+def bounded(radii: Tensor) -> Tensor:
+    """Radii `(M, H)`, squared distances, M >= 1, none above `FARTHEST` times the head's median."""
+    median = radii.sort(0).values[len(radii) // 2]  # (H,)
+    return radii.minimum(FARTHEST * median)
+
+
 def raised(points: Tensor, heights: Tensor) -> Tensor:
     """Points of H parts `(M, H·w)`, each part by its height `(M, H)` in a further dimension.
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cnn2gnn.base.disk import collected
 from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
 from cnn2gnn.graph.learners import Search
-from cnn2gnn.graph.local_scaling import FARTHEST, radii
+from cnn2gnn.graph.local_scaling import bounded, radii
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.keys import ROWS, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
@@ -185,8 +185,7 @@ class GraphNetwork(nn.Module):
             return bank
         known = bank.trained  # (M,)
         own = bank if known.all() else bank.subset(known)
-        reach = self._radii(own)  # (M', H)
-        reach = reach.minimum(FARTHEST * reach.sort(0).values[len(reach) // 2])
+        reach = bounded(self._radii(own))  # (M', H)
         if len(own) < len(bank):
             late = self._radii(bank.subset(~known), own).clamp(max=reach.max())
             whole = reach.new_empty(len(bank), reach.shape[1])

@@ -81,7 +81,7 @@ class TeacherConfig:
 
 
 # What was done before a parameter was there, where that is not its default.
-BEFORE = {"local_scaling": 0.0}
+BEFORE = {"local_scaling": 0.0, "key_width": 128}
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,13 @@ class StudentConfig:
     hidden: int = _parameter(256, "width of the hidden layer", minimum=1, search=(128, 2048))
     heads: int = _parameter(
         1, "keys of a node, each with k neighbours of its own", minimum=1, maximum=16
+    )
+    key_width: int = _parameter(
+        512,
+        "dimensions of a key, at most, for each head: the more, the more the graph tells, and the "
+        "larger bank and search",
+        minimum=1,
+        search=(32, 512),
     )
     local_scaling: float = _parameter(
         0.75,

@@ -25,7 +25,8 @@ from cnn2gnn.runs.manifest import FREE
 DISTILLED, FACTS = "distilled.safetensors", "distilled.json"
 # What stage one does not know: the graph, stage two, the baselines, the evaluation.
 LATER = (
-    *("graph", "layer", "k", "heads", "local_scaling", "scope", "baselines", "twin_kd_weight"),
+    *("graph", "layer", "k", "heads", "key_width", "local_scaling", "scope"),
+    *("baselines", "twin_kd_weight"),
     *("eval_batch_size", "eval_repeats"),
     *("stage_two", "graph_epochs", "graph_batch_size", "graph_learning_rate", "graph_views"),
 )

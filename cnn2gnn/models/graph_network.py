@@ -18,9 +18,6 @@ from cnn2gnn.models.keys import ROWS, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
-KEY_WIDTH = (
-    128  # of u, at most, for each head; learned keys of more dimensions found no better neighbours
-)
 SHAKEN = 0.5  # deviation of a head's start from whitening, as a share of P's own
 DIFFERENCE_WIDTH = 64  # hidden width of T
 _CHUNK = 1000  # nodes of a bank that look for neighbours at once
@@ -49,6 +46,7 @@ class GraphNetwork(nn.Module):
         hidden: width of h.
         layer: makes what weighs messages, from the keys' width and the number of heads; s_ij above
             are its weights.
+        key_width: dimensions w of u_i for each head; the features' where they have fewer.
         local_scaling: β in [0, 1]; it plays no part in a graph that does not go by such distances.
     """
 
@@ -63,6 +61,7 @@ class GraphNetwork(nn.Module):
         hidden: int = 256,
         dropout: float = 0.1,
         layer: Callable[[int, int], GraphLayer] = Mean,
+        key_width: int = 512,
         local_scaling: float = 0.0,
     ) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class GraphNetwork(nn.Module):
         if learner is None:
             return
         self.local_scaling = local_scaling if learner.scalable else 0.0  # β
-        width = learner.heads * min(d, KEY_WIDTH)
+        width = learner.heads * min(d, key_width)
         self.project = nn.Linear(d, width, bias=False)  # P
         self.project.requires_grad_(learner.learns_keys)
         learner.build(width)
@@ -151,7 +150,7 @@ class GraphNetwork(nn.Module):
         return collected(parts, len(x))
 
     def keys(self, x: Tensor) -> Tensor:
-        """u_i = P x_i, `(B, d)` to `(B, 128)`, in full precision whatever autocast says.
+        """u_i = P x_i, `(B, d)` to `(B, H·w)`, in full precision whatever autocast says.
 
         Neighbours differ little in their distances: half precision would swap them.
         """

@@ -79,6 +79,7 @@ class Student(nn.Module):
         self.network = GraphNetwork(
             *(d, classes, learner, config.scope, config.hidden),
             layer=LAYERS[config.layer],
+            key_width=config.key_width,
             local_scaling=config.local_scaling,
         )
 

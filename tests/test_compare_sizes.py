@@ -35,8 +35,8 @@ def test_it_is_what_the_reports_of_the_runs_say(cells: list[Cell], found: pd.Dat
     assert list(dict.fromkeys(found["configuration"])) == ["scope=bank", "scope=batch"]
     bank, batch = (found[found["protocol"] == name] for name in ("inductive", "batch"))
     results = [Results.read(cell.folder) for cell in cells]
-    assert bank["accuracy"].tolist() == results[0].bank_sizes["test"][1:].tolist()
-    assert bank["size"].tolist() == results[0].bank_sizes["nodes"][1:].tolist()
+    assert bank["accuracy"].tolist() == results[0].bank_sizes["test"][3:].tolist()
+    assert bank["size"].tolist() == results[0].bank_sizes["nodes"][3:].tolist()
     assert bank["beside"].iloc[0] == "100%" and len(bank) == 6
     rows = batch_sizes(results[1].nodes)
     means = rows[rows["order"] == "shuffled"].groupby("batch_size")["accuracy"].mean()

@@ -136,7 +136,7 @@ def test_a_network_brings_its_anchors_back_and_heads_have_their_own() -> None:
         return GraphNetwork(D, 3, Heads(AnchorNeighbours(K), 2)).eval()
 
     network, x = made(), points(M, 1).float()
-    network.start_keys(x)
+    network.start_keys(x, torch.arange(M) % 3)
     first, second = (head.points for head in network.learner.each)
     assert first.shape == (ANCHORS, D) and not torch.equal(first, second)
     again = made()

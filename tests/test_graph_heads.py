@@ -24,6 +24,7 @@ from cnn2gnn.graph import (
 )
 from cnn2gnn.graph.heads import merged
 from cnn2gnn.models.graph_network import GraphNetwork
+from cnn2gnn.models.keys import whitening
 from cnn2gnn.runs import Run
 
 DOUBLE = torch.float64
@@ -96,7 +97,7 @@ def test_the_searched_part_of_a_bank_decides_as_the_whole() -> None:
     torch.manual_seed(0)
     network = GraphNetwork(6, 3, Heads(AdaptiveNeighbours(4), 2)).eval()
     x, labels = torch.randn(50, 6), torch.arange(50) % 3
-    network.start_keys(x)
+    network.start_keys(x, labels)
     bank = network.bank(x, labels)
     queries = torch.randn(7, 6)
     near = network.candidates(queries, bank)
@@ -109,9 +110,11 @@ def test_heads_start_apart_and_the_first_from_whitening() -> None:
     torch.manual_seed(0)
     x = torch.randn(200, 6) * torch.arange(1, 7)
     network = GraphNetwork(6, 3, Heads(AdaptiveNeighbours(4), 2))
-    network.start_keys(x)
+    labels = torch.arange(200) % 3
+    network.start_keys(x, labels)
     first, second = network.keys(x).chunk(2, 1)
-    torch.testing.assert_close(first.T.cov(correction=0), torch.eye(6), rtol=1e-4, atol=1e-4)
+    expected = x @ whitening(x, labels, 6)
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(first, second, atol=0.1)
 
 

@@ -142,7 +142,7 @@ def test_edges_that_stay_take_over_the_weight_of_the_others(total: float) -> Non
 def network(layer: str, scope: str = "bank") -> GraphNetwork:
     torch.manual_seed(0)
     net = GraphNetwork(D, 3, AdaptiveNeighbours(K), scope, layer=LAYERS[layer]).double()
-    net.start_keys(points(M, 1))
+    net.start_keys(points(M, 1), torch.arange(M) % 3)
     for name, parameter in net.named_parameters():
         if "message" in name:
             nn.init.normal_(parameter, std=0.3)
@@ -197,9 +197,9 @@ def test_who_looks_is_counted_in_the_graph_of_the_training_images(scope: str) ->
     assert network("mean").bank(points(M, 1), torch.zeros(M, dtype=torch.int64)).looked_at is None
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_counts_are_saved_with_the_bank(packed: bool, tmp_path) -> None:
-    bank = Bank(torch.randn(9, 4), torch.arange(9) % 3, torch.full((9, 3), 1 / 3), packed=packed)
+@pytest.mark.parametrize("bits", [None, 8])
+def test_counts_are_saved_with_the_bank(bits: int | None, tmp_path) -> None:
+    bank = Bank(torch.randn(9, 4), torch.arange(9) % 3, torch.full((9, 3), 1 / 3), bits=bits)
     counted = Bank(**vars(bank) | {"looked_at": torch.rand(9)})
     counted.save(tmp_path / "bank.safetensors")
     found = Bank.load(tmp_path / "bank.safetensors")

@@ -297,7 +297,7 @@ def test_cosine_weights_are_those_of_the_dense_similarity(case):
 def test_fixed_features_keep_their_variances():
     x = features(300, 5, dtype=torch.float32) * torch.arange(1.0, 6)
     network = GraphNetwork(5, 3, FixedFeatures(4))
-    network.start_keys(x)
+    network.start_keys(x, torch.arange(300) % 3)
     mine, its = (torch.pdist(points) for points in (network.keys(x), x))
     torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-4)
     assert not network.project.weight.requires_grad

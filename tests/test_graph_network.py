@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from cnn2gnn.graph import AdaptiveNeighbours, Heads, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
+from cnn2gnn.models.keys import whitening
 from cnn2gnn.registry import LAYERS, LEARNERS
 
 D, CLASSES, K, M, ALPHA = 12, 5, 4, 60, 1.5
@@ -26,7 +27,7 @@ def make(graph: str = "adaptive", scope: str = "bank", layer: str = "mean") -> G
     torch.manual_seed(0)
     learner = None if graph == "none" else LEARNERS[graph](K)
     network = GraphNetwork(D, CLASSES, learner, scope, layer=LAYERS[layer])
-    network.start_keys(X[:M])
+    network.start_keys(X[:M], LABELS)
     for name, parameter in network.named_parameters():
         if "message" in name or "weighting" in name:
             nn.init.normal_(parameter, std=0.3)
@@ -162,21 +163,51 @@ def test_unlabelled_nodes_vote_as_they_are_predicted_and_add_no_evidence() -> No
     torch.testing.assert_close((among.residuals + among.probabilities)[:M], onehot)
 
 
-def test_keys_start_white() -> None:
+def test_keys_start_white_within_the_classes() -> None:
+    """By hand: scatter around class means, shrunk; and classes apart where they were."""
     mixing = torch.eye(D) + 0.3 * torch.randn(D, D, generator=GENERATOR)
-    features = torch.randn(500, D, generator=GENERATOR) @ mixing * 10 + 3
+    features = torch.randn(50_000, D, generator=GENERATOR) @ mixing * 10 + 3
+    labels = torch.arange(50_000) % CLASSES
+    features[:, 0] += 100 * labels
     network = make()
-    network.start_keys(features)
-    covariance = network.keys(features).T.cov()
-    torch.testing.assert_close(covariance, torch.eye(D), atol=2e-2, rtol=0)
+    network.start_keys(features, labels)
+    keys = network.keys(features)
+    means = torch.stack([keys[labels == c].mean(0) for c in range(CLASSES)])
+    within = (keys - means[labels]).T.cov()
+    torch.testing.assert_close(within, torch.eye(D), atol=2e-2, rtol=0)
+    assert keys.T.cov().diagonal().max() > 50, "what tells classes apart stays long"
 
 
-def test_a_direction_without_variance_is_not_blown_up() -> None:
+@pytest.mark.parametrize("count", [7, 40])
+def test_of_few_images_whitening_is_shrunk(count: int) -> None:
+    torch.manual_seed(0)
+    x, labels = 5 * torch.randn(count, D), torch.arange(count) % CLASSES
+    means = torch.stack([x[labels == c].mean(0) for c in range(CLASSES)])
+    apart = (x - means[labels]).double()
+    scatter, share = apart.T @ apart / count, D / (count + D)
+    sigma = (1 - share) * scatter + share * scatter.trace() / D * torch.eye(D)
+    w = whitening(x, labels, D).double()
+    # whitened: Wᵀ Σ W = I, however W is turned
+    torch.testing.assert_close(w.T @ sigma @ w, torch.eye(D).double(), atol=1e-4, rtol=0)
+    assert whitening(x, labels, 2).equal(whitening(x, labels, D)[:, -2:]), "the main directions"
+    variances = (x.double() @ w).T.cov().diagonal()
+    torch.testing.assert_close(variances, variances.sort().values)
+
+
+@pytest.mark.parametrize("labels", [torch.arange(100), torch.zeros(100, dtype=torch.int64)])
+def test_a_direction_without_variance_is_not_blown_up(labels: Tensor) -> None:
+    """Nor where each class has one image, or all have one class."""
     features = torch.randn(100, D)
     features[:, 2] = 7.0
     network = make()
-    network.start_keys(features)
+    network.start_keys(features, labels)
     assert (network.keys(features) - network.keys(features).mean(0)).abs().max() < 10
+
+
+def test_features_that_are_all_the_same_have_keys() -> None:
+    network = make()
+    network.start_keys(torch.full((20, D), 3.0), torch.arange(20) % 2)
+    assert network.project.weight.isfinite().all()
 
 
 def test_keys_keep_their_precision_under_autocast() -> None:
@@ -194,7 +225,7 @@ def test_keys_start_alike_whatever_was_drawn_before(heads: int) -> None:
         learner = AdaptiveNeighbours(K) if heads == 1 else Heads(AdaptiveNeighbours(K), heads)
         network = GraphNetwork(D, CLASSES, learner)
         torch.manual_seed(seed)
-        network.start_keys(X[:M])
+        network.start_keys(X[:M], LABELS)
         drawn = torch.rand(3)
         torch.manual_seed(seed)
         assert torch.equal(drawn, torch.rand(3)), "nothing is taken from the global generator"

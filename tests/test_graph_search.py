@@ -174,7 +174,7 @@ def test_held_keys_are_rounded_once(monkeypatch):
     torch.manual_seed(0)
     rounding(monkeypatch)
     held, calls, rounded = SearchKeys.of(torch.randn(500, 8)), [], rough.RoundedKeys.of
-    monkeypatch.setattr(rough.RoundedKeys, "of", lambda keys: calls.append(1) or rounded(keys))
+    monkeypatch.setattr(rough.RoundedKeys, "of", lambda *given: calls.append(1) or rounded(*given))
     for _ in range(3):
         nearest(torch.randn(5, 8), held, 2)
     assert len(calls) == 1

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from cnn2gnn.base.files import replacing
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.compare.results import configuration, manifest_hash
+from cnn2gnn.models.quantisation import BITS
 from cnn2gnn.report.measures import batch_sizes
 from cnn2gnn.report.results import Results
 
@@ -60,8 +61,8 @@ def _measured(cell: Cell) -> pd.DataFrame:
         return means.assign(protocol="batch", beside=beside)
     if not result.has_sizes:
         return pd.DataFrame(columns=COLUMNS)
-    # the first is the bank as saved, of as many nodes as the second
-    found = result.bank_sizes.iloc[1:]
+    # the first are of all nodes: as saved, and with ever fewer bits; the last of these begins
+    found = result.bank_sizes.iloc[len(BITS) :]
     shares = found["nodes"] / found["nodes"].iloc[0]
     beside = [f"{share:.0%}" for share in shares]
     found = found[["nodes", "test"]].set_axis(["size", "accuracy"], axis=1)

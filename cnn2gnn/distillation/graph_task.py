@@ -73,7 +73,7 @@ class GraphTask:
                 (self.train, SNAPSHOT_BANK),
             )
         )
-        self.network.start_keys(self.features.clean)
+        self.network.start_keys(self.features.clean, self.train.labels)
         self._search = ShardedSearch(self.size) if several_processes() else None
         self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
         self._found: tuple[int, Tensor | None] | None = None  # in which pass, candidates (M, n)
@@ -150,9 +150,13 @@ class GraphTask:
 
     def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
         """Some of the M nodes that queries of this pass meet, with the keys of this step."""
-        whole, keys = self._bank_of_pass(epoch), self.network.keys(self.features.clean[rows])
-        top = None if whole.radii is None else whole.top  # parts are searched as one
-        return replace(whole.subset(rows), keys=keys, ceiling=top)
+        part = whole = self._bank_of_pass(epoch)
+        if not isinstance(rows, slice) or rows != slice(None):
+            top = None if whole.radii is None else whole.top  # parts are searched as one
+            part = replace(whole.subset(rows), ceiling=top)
+        if not self.network.project.weight.requires_grad:
+            return part
+        return replace(part, keys=self.network.keys(self.features.clean[rows]))
 
     @torch.no_grad()
     def _bank_of_pass(self, epoch: int) -> Bank:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -41,7 +42,7 @@ class Recipe:
 
     `optimizer` is "adamw" or "sgd" (Nesterov momentum 0.9); `learning_rate` the peak of the
     one-cycle; `gradient_clip` the largest gradient norm, 0 for none; `ema` the decay of averaged
-    weights, 0 for none.
+    weights, 0 for none. `shares` of the learning rate, by the end of a parameter's name.
     """
 
     epochs: int
@@ -52,6 +53,11 @@ class Recipe:
     gradient_clip: float = 0.0
     ema: float = 0.0
     seed: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    def share(self, name: str) -> float:
+        """Of the learning rate, for the parameter of this name."""
+        return next((share for end, share in self.shares.items() if name.endswith(end)), 1.0)
 
 
 class Task(Protocol):
@@ -91,11 +97,13 @@ def one_cycle(progress: float, warm_up: float = 0.2) -> float:
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW or SGD; biases, norms and gates are not decayed."""
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    named = [*module.named_parameters()]
+    matrices = [(name, p) for name, p in named if p.ndim > 1]
+    vectors = [(name, p) for name, p in named if p.ndim <= 1]
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for _, p in alike], "weight_decay": decay, "share": share}
+        for decay, parameters in ((recipe.weight_decay, matrices), (0.0, vectors))
+        for share, alike in groupby(parameters, lambda named: recipe.share(named[0]))
     ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
@@ -190,7 +198,7 @@ def _train_epoch(
     for step, indices in enumerate(batches(task.size, recipe, epoch, fabric)):
         rate = one_cycle((epoch + step / steps) / recipe.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * rate
+            group["lr"] = recipe.learning_rate * rate * group["share"]
         optimizer.zero_grad()
         # DDP takes the plain mean over ranks, and shares may differ by an image
         share = len(indices) / min(recipe.batch_size, task.size)

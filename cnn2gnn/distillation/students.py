@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 FINISHED = "student.safetensors"
+# Of the learning rate, for P: faster, keys fit the training images, and find worse neighbours.
+KEYS_SHARE = 0.1
 
 
 @dataclass
@@ -206,6 +208,8 @@ def distillation_recipe(config: Config) -> Recipe:
 def graph_recipe(config: Config) -> Recipe:
     """Return how the graph network is trained."""
     training = config.training
+    # of the network alone, or of the student around it, whose stem may have a `project` as well
+    keys = "network.project.weight" if training.stage_two == "joint" else "project.weight"
     return Recipe(
         epochs=training.graph_epochs,
         batch_size=training.graph_batch_size,
@@ -214,4 +218,5 @@ def graph_recipe(config: Config) -> Recipe:
         weight_decay=training.weight_decay,
         gradient_clip=training.gradient_clip,
         seed=config.runtime.seed,
+        shares={keys: KEYS_SHARE},
     )

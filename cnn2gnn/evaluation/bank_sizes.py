@@ -11,23 +11,26 @@ from cnn2gnn.evaluation.bank_changes import check_size
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.bank import Bank
+from cnn2gnn.models.quantisation import BITS
 from cnn2gnn.models.student import Student
 
-SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)  # of the nodes of each class
+SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)  # of the nodes of each class
 TOLERATED = 0.003  # accuracy that the chosen bank may cost on validation images
 
 
 def smaller_banks(student: Student, bank: Bank) -> Iterator[tuple[str, Bank]]:
     """Yield the bank as it is and then smaller ones, by name, as far as the student takes them."""
     yield "as saved", bank
-    compressed = bank.compressed(float("inf"))
+    for bits in BITS:
+        fewest = bank.rounded(bits)
+        yield f"keys of {bits} bits", student.network.scaled(fewest)
     for share in SHARES:
-        smaller = compressed.condensed(share)
+        smaller = fewest.condensed(share)
         try:
             check_size(student, smaller, f"share={share}")
         except ValueError:
             return
-        yield f"compressed, {share:.0%} of the nodes", student.network.scaled(smaller)
+        yield f"{bits} bits, {share:.0%} of the nodes", student.network.scaled(smaller)
 
 
 def bank_sizes(student: Student, bank: Bank, splits: Splits) -> pd.DataFrame:

@@ -24,7 +24,8 @@ def nearest_exactly(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | N
     proved to hold the nearest are searched in float32, as all are elsewhere. `exclude`: int64
     `(N,)`, the key that a query must not get, −1 for none; or None.
     """
-    if not rough.pays(queries, keys.points, k):
+    lifted = keys.raised and queries[:, -1].any()  # not as it was said of raised keys
+    if lifted or not rough.pays(queries, keys.points, k):
         return _brute_force(queries, keys, k, exclude)
     found = _among_rough(queries, keys, k, exclude)
     return with_missing(found, queries, keys, exclude)
@@ -62,6 +63,18 @@ def ranked(
     distances, order = distances.masked_fill(barred, torch.inf).sort(dim=1, stable=True)
     found = candidates.masked_fill(barred, -1).gather(1, order)
     return found[:, :k], distances[:, :k]
+
+
+def ranked_in_chunks(
+    queries: Tensor, points: Tensor, proposals: Tensor, k: int, exclude: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As `ranked`, of any number of queries, while `RANKED_BYTES` of proposed keys exist."""
+    step = max(1, RANKED_BYTES // (proposals.shape[1] * points[0].nbytes))
+    barred = [None] * -(-len(queries) // step) if exclude is None else exclude.split(step)
+    parts = zip(queries.split(step), proposals.split(step), barred, strict=True)
+    found = [ranked(query, points, proposed, k, own) for query, proposed, own in parts]
+    neighbours, distances = zip(*found, strict=True)
+    return torch.cat(neighbours), torch.cat(distances)
 
 
 def scores(queries: Tensor, keys: Prepared, buffer: Tensor | None = None) -> Tensor:
@@ -117,15 +130,14 @@ def _brute_force(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None
 def _among_rough(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
     """As `nearest_exactly`, with −1 in rows that are not sure."""
     count, points, rounded = rough.proposed(k), keys.points, keys.rounded
-    fitting = min(DISTANCE_BYTES // (2 * len(points)), RANKED_BYTES // (count * points[0].nbytes))
-    rows = _chunk(len(queries), fitting)
+    rows = _chunk(len(queries), DISTANCE_BYTES // (2 * len(points)))
     buffer = rounded.points.new_empty(len(points) * rows)
 
     def find(chunk: Tensor, barred: Tensor | None) -> Tensor:
         compared = _forbidden(rounded.scores(chunk, buffer), barred)  # (M, c)
         proposals = smallest(compared, count)  # (c, n)
         last = compared.gather(0, proposals[:, -1:].T)[0]  # (c,)
-        found, distances = ranked(chunk, points, proposals, k, barred)
+        found, distances = ranked_in_chunks(chunk, points, proposals, k, barred)
         sure = distances[:, -1] < rounded.floor(chunk, last)
         return found.where(sure[:, None], -1)
 

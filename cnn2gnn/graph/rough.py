@@ -3,12 +3,12 @@
 A processor that multiplies bf16 takes a third of the time for it. Keys x_j of a query q, both seen
 from the middle of all keys, are ranked by ρ_j, from the rounded q̃ and x̃_j:
 
-    ρ_j = ½‖x_j‖² − q·x_j = ½(‖q − x_j‖² − ‖q‖²)
-    |ρ̃_j − ρ_j| ≤ ‖q − q̃‖·‖x_j‖ + ‖q̃‖·‖x_j − x̃_j‖ ≤ (2u + u²)·‖q‖·max ‖x‖      (Cauchy and Schwarz)
+    ρ_j = ½‖x_j‖² − m − q·x_j = ½(‖q − x_j‖² − ‖q‖²) − m          m: the mean of ½‖x_j‖²
+    |ρ̃_j − ρ_j| ≤ ‖q − q̃‖·‖x_j‖ + ‖q̃‖·‖x_j − x̃_j‖                 (Cauchy and Schwarz)
 
-with u the largest relative error of a rounded number. So whoever was not proposed lies no nearer
-than the last who was, but for that much: where the true k-th distance is below it, the proposals
-hold the k nearest.
+So whoever was not proposed lies no nearer than the last who was, but for that much: where the true
+k-th distance is below it, the proposals hold the k nearest. The less is rounded, the surer: what
+is the same for all keys (m), and a dimension in which every query is 0, are not in the product.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cnn2gnn.base.processor import computes_in_bf16
 QUERIES, KEYS = 64, 16_384  # from so many of both on it pays
 SPARE = 8  # proposals beyond 2k: the more, the more rows are sure
 _ROWS = 8192  # keys rounded at a time
-_UNIT = 2.0**-9  # u of bf16
+_UNIT = 2.0**-9  # the largest relative error of a number in bf16
 _TINY = 2.0**-80  # below it, products of two numbers may vanish: nothing is sure
 
 
@@ -51,30 +51,41 @@ class RoundedKeys(NamedTuple):
     """Keys in bf16.
 
     Attributes:
-        points: [x̃_j, ½‖x_j‖²] `(M, d + 2)`, the latter in two parts.
+        points: [x̃_j, ½‖x_j‖² − m] `(M, d + 2)`, the latter in two parts.
         centre: the middle of the keys, `(d,)`, from which they are seen: the shorter, the surer.
-        reach: max ‖x‖, a scalar.
+        mean: m, a scalar.
+        reach: max ‖x‖, a scalar; `lost`: max ‖x − x̃‖; `high`: max |½‖x‖² − m|.
     """
 
     points: Tensor
     centre: Tensor
+    mean: Tensor
     reach: Tensor
+    lost: Tensor
+    high: Tensor
 
     @classmethod
-    def of(cls, keys: Tensor) -> RoundedKeys:
-        """Round keys `(M, d)`, float32."""
-        centre, parts, longest = keys.mean(0), [], []
-        for part in keys.split(_ROWS):
-            moved = part - centre  # (m, d)
-            half = torch.linalg.vecdot(moved, moved)[:, None] / 2
-            high = half.bfloat16()
-            parts.append(torch.cat([moved.bfloat16(), high, (half - high).bfloat16()], 1))
-            longest.append(half.max())
-        return cls(torch.cat(parts), centre, (2 * torch.stack(longest).max()).sqrt())
+    def of(cls, keys: Tensor, raised: bool = False) -> RoundedKeys:
+        """Round keys `(M, d)`, float32; of `raised` ones, d − 1 dimensions are in the product."""
+        width = keys.shape[1] - raised
+        centre = keys[:, :width].mean(0)
+        # ½‖x_j‖², of raised keys with the height: ½(‖x_j‖² + h_j²)
+        halves = torch.cat([_half(_seen(part, centre)) for part in keys.split(_ROWS)])  # (M,)
+        mean, parts, reach, lost = halves.mean(), [], [], []
+        for part, half in zip(keys.split(_ROWS), (halves - mean).split(_ROWS), strict=True):
+            moved = part[:, :width] - centre  # (m, d)
+            rounded, high = moved.bfloat16(), half.bfloat16()
+            low = (half - high).bfloat16()
+            parts.append(torch.cat([rounded, high[:, None], low[:, None]], 1))
+            reach.append(torch.linalg.vector_norm(moved, dim=1).max())
+            lost.append(torch.linalg.vector_norm(moved - rounded, dim=1).max())
+        farthest, most = torch.stack(reach).max(), torch.stack(lost).max()
+        return cls(torch.cat(parts), centre, mean, farthest, most, (halves - mean).abs().max())
 
     def scores(self, queries: Tensor, buffer: Tensor) -> Tensor:
         """ρ̃ of queries `(c, d)`, `(M, c)` in bf16: smallest first. `buffer` has room for it."""
-        signed = torch.cat([self.centre - queries, queries.new_ones(len(queries), 2)], 1)
+        moved = self._moved(queries)
+        signed = torch.cat([-moved, moved.new_ones(len(moved), 2)], 1)
         out = buffer[: len(self.points) * len(queries)].view(len(self.points), len(queries))
         return torch.mm(self.points, signed.bfloat16().T, out=out)
 
@@ -84,11 +95,29 @@ class RoundedKeys(NamedTuple):
         Args:
             queries: `(c, d)`; last: ρ̃ `(c,)` of the last proposal of each.
         """
-        moved, last = queries - self.centre, last.float()
+        moved, last = self._moved(queries), last.float()
+        rounded = moved.bfloat16().float()
         squares = torch.linalg.vecdot(moved, moved)  # ‖q‖², (c,)
-        lengths = squares.sqrt()
-        # rounding of the factors, of ρ̃ itself, and of sums in float32 (of products, of ½‖x‖²)
-        error = (2 * _UNIT + _UNIT**2) * lengths * self.reach + 2 * _UNIT * last.abs()
-        error = error + (moved.shape[1] + 64) * 2.0**-23 * (lengths + self.reach).square() + _TINY
-        # ‖q − x‖² = ‖q‖² + 2ρ
-        return squares + 2 * (last - error)
+        away = torch.linalg.vector_norm(moved - rounded, dim=1)  # ‖q − q̃‖
+        # ‖q − q̃‖·‖x_j‖ + ‖q̃‖·‖x_j − x̃_j‖
+        error = away * self.reach + torch.linalg.vector_norm(rounded, dim=1) * self.lost
+        # of ρ̃ itself, of ½‖x_j‖² − m in two parts, and of sums in float32
+        error = error + 2 * _UNIT * last.abs() + _UNIT**2 * self.high
+        sums = (squares.sqrt() + self.reach).square() + self.high + self.mean
+        error = error + (moved.shape[1] + 64) * 2.0**-23 * sums + _TINY
+        # ‖q − x‖² = ‖q‖² + 2(ρ + m)
+        return squares + 2 * (last + self.mean - error)
+
+    def _moved(self, queries: Tensor) -> Tensor:
+        return queries[:, : len(self.centre)] - self.centre
+
+
+def _seen(keys: Tensor, centre: Tensor) -> Tensor:
+    """Keys `(m, d)` from the middle; a dimension that the middle lacks stays as it is."""
+    width = len(centre)
+    return torch.cat([keys[:, :width] - centre, keys[:, width:]], 1)
+
+
+def _half(points: Tensor) -> Tensor:
+    """½‖x‖² of points `(m, d)`, `(m,)`."""
+    return torch.linalg.vecdot(points, points) / 2

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from cnn2gnn.graph import approximate
 from cnn2gnn.graph.exact import (
-    RANKED_BYTES,
     nearest_exactly,
-    ranked,
+    ranked_in_chunks,
     scores,
     smallest,
     with_missing,
@@ -70,11 +69,7 @@ def _approximate(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None
     """As `nearest_exactly`, of candidates that an index proposes; too few of them: exactly."""
     count = min(k + SPARE + (exclude is not None), len(keys.points))
     proposed = approximate.proposals(queries, keys.points, count)  # (N, c), −1: none
-    found = proposed.new_empty(len(queries), k)
-    step = max(1, RANKED_BYTES // (count * keys.points[0].nbytes))
-    for rows in torch.arange(len(queries)).split(step):
-        barred = None if exclude is None else exclude[rows]
-        found[rows], _ = ranked(queries[rows], keys.points, proposed[rows], k, barred)
+    found, _ = ranked_in_chunks(queries, keys.points, proposed, k, exclude)
     return with_missing(found, queries, keys, exclude)
 
 

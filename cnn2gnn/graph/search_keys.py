@@ -20,16 +20,19 @@ class Prepared:
     Attributes:
         points: the keys `(M, d)`, moved by −`centre` `(d,)` where that is not None.
         norms: squared norms of the points, `(M,)`.
+        raised: whether every query is 0 in the last dimension, as of points that `local_scaling`
+            has raised: it then lengthens no product, and is nothing that rounding could change.
     """
 
     points: Tensor
     norms: Tensor
     centre: Tensor | None
+    raised: bool = False
 
     @cached_property
     def rounded(self) -> RoundedKeys:
         """The points in bf16: made where they are asked for, and kept."""
-        return RoundedKeys.of(self.points)
+        return RoundedKeys.of(self.points, self.raised)
 
     def moved(self, queries: Tensor) -> Tensor:
         """Queries `(N, d)` moved as the points are."""
@@ -49,8 +52,11 @@ class SearchKeys(Tensor):
     derived: dict[Hashable, Any]  # what a learner searches in the keys' place, see `derived_from`
 
     @classmethod
-    def of(cls, keys: Tensor) -> SearchKeys:
+    def of(cls, keys: Tensor, raised: bool = False) -> SearchKeys:
         """Return `keys` as they are, ready to be searched.
+
+        Args:
+            raised: the last dimension of every query will be 0, see `Prepared`.
 
         Raises:
             ValueError: they are no `(M, d)`, M >= 1, or hold values that are not finite.
@@ -59,7 +65,8 @@ class SearchKeys(Tensor):
             raise ValueError(f"keys must be of shape (M, d), M >= 1, not {tuple(keys.shape)}")
         held = keys.as_subclass(cls)
         with torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
-            held.prepared = _prepare(keys, torch.promote_types(keys.dtype, torch.float32))
+            dtype = torch.promote_types(keys.dtype, torch.float32)
+            held.prepared = _prepare(keys, dtype, raised)
         held.derived = {}
         return held
 
@@ -76,7 +83,8 @@ def derived_from(
     if not isinstance(keys, SearchKeys) or keys.requires_grad or recorded:
         return make(plain(keys))
     if what not in keys.derived:
-        keys.derived[what] = [SearchKeys.of(each) for each in make(plain(keys))]
+        raised = keys.prepared.raised
+        keys.derived[what] = [SearchKeys.of(each, raised) for each in make(plain(keys))]
     return keys.derived[what]
 
 
@@ -91,7 +99,7 @@ def prepared_of(keys: Tensor, dtype: torch.dtype) -> Prepared:
     return held if held is not None and held.norms.dtype == dtype else _prepare(keys, dtype)
 
 
-def _prepare(keys: Tensor, dtype: torch.dtype) -> Prepared:
+def _prepare(keys: Tensor, dtype: torch.dtype, raised: bool = False) -> Prepared:
     """Prepare keys `(M, d)`, moved where their norms would drown the distances.
 
     Distances do not change when all points move together, but ‖x‖² − 2 q·x cancels digits where
@@ -101,11 +109,13 @@ def _prepare(keys: Tensor, dtype: torch.dtype) -> Prepared:
     points = plain(keys).to(dtype)
     norms = checked_norms("keys", points)
     centre = points.mean(0)  # (d,)
+    if raised:
+        centre[-1] = 0  # there, queries stay 0
     # a program cannot decide by what the numbers are: it always moves them
     if not torch.compiler.is_exporting() and centre @ centre <= 0.9 * norms.mean():
-        return Prepared(points, norms, None)
+        return Prepared(points, norms, None, raised)
     points = points - centre
-    return Prepared(points, torch.linalg.vecdot(points, points), centre)
+    return Prepared(points, torch.linalg.vecdot(points, points), centre, raised)
 
 
 def checked_norms(name: str, values: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.graph.local_scaling import raised
 from cnn2gnn.graph.search_keys import SearchKeys
 from cnn2gnn.graph.sparse import SparseGraph
-from cnn2gnn.models.compression import is_compressed, pack, unpack
+from cnn2gnn.models.compression import pack, unpack
 from cnn2gnn.models.condensation import condensed_rows
+from cnn2gnn.models.quantisation import BITS
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds what it hands to a network in double precision
@@ -33,7 +34,8 @@ class Bank:
         looked_at: Σ_i s_ij over the training images, `(M,)`, for a layer that counts it.
         ceiling: what radii are taken from, C; None: the largest of them. A part of a bank that is
             searched beside other parts has that of the whole.
-        packed: how it is saved: False in half precision, True `compressed`.
+        bits: of a dimension of a key as it is saved, see `quantisation`; None: half precision.
+        grid: that the keys stand on, `(2, d)`, where they have so few bits.
     """
 
     keys: Tensor
@@ -43,7 +45,8 @@ class Bank:
     radii: Tensor | None = None
     looked_at: Tensor | None = None
     ceiling: float | None = None
-    packed: bool = False
+    bits: int | None = None
+    grid: Tensor | None = None
 
     @cached_property
     def residuals(self) -> Tensor:
@@ -67,9 +70,9 @@ class Bank:
 
         Where distances are scaled, `raised`: by √(C − β ρ_j).
         """
-        return SearchKeys.of(
-            self.points if self.radii is None else raised(self.points, self._heights)
-        )
+        if self.radii is None:
+            return SearchKeys.of(self.points)
+        return SearchKeys.of(raised(self.points, self._heights), raised=True)
 
     @property
     def points(self) -> Tensor:
@@ -118,8 +121,9 @@ class Bank:
 
     def joined(self, other: Bank) -> Bank:
         """Return the nodes of both, those of `other` behind."""
-        both = {name: torch.cat([t, getattr(other, name)]) for name, t in self._held()}
-        return Bank(**both, ceiling=None, packed=self.packed)
+        pairs = ((name, [t, getattr(other, name)]) for name, t in self._held())
+        both: dict[str, Any] = {name: torch.cat(pair) for name, pair in pairs}
+        return replace(self, **both, ceiling=None)
 
     def without(self, rows: Tensor) -> Bank:
         """Return the bank without the nodes `rows`, int64 `(m,)`.
@@ -163,18 +167,34 @@ class Bank:
         """
         return self.subset(condensed_rows(self.keys, self.labels, share))
 
+    def rounded(self, bits: int) -> Bank:
+        """Return the bank as it comes back from a file with so many bits a dimension of a key.
+
+        Of the probabilities the largest are kept: see `compression`.
+
+        Args:
+            bits: 8, 4 or 2, at most those that it has.
+        """
+        grid = self.grid if bits == self.bits else None
+        return replace(self, bits=bits, grid=grid).compact()
+
     def compressed(self, megabytes: float = 6.0) -> Bank:
         """Return the bank as it comes back from a file of at most so many MB (10⁶ bytes).
 
-        Keys have 8 bits, probabilities their largest entries (see `compression`); where that is
-        still too much, nodes are left out as in `condensed`.
+        Keys get as many bits as there is room for, as in `rounded`; where two are too many, nodes
+        are left out as in `condensed`.
 
         Raises:
             ValueError: one node a class takes more.
         """
-        smaller = replace(self, packed=True).compact()
-        if smaller.megabytes > megabytes > 0:
-            # what no node takes: the number of classes
+        for bits in BITS:
+            if bits > (self.bits or bits):
+                continue
+            smaller = self.rounded(bits)
+            if smaller.megabytes <= megabytes:
+                return smaller
+        if megabytes > 0:
+            # what no node takes: the grid, the number of classes
             fixed = smaller.subset(torch.arange(0)).megabytes
             share = (megabytes - fixed) / (smaller.megabytes - fixed)
             smaller = smaller.condensed(max(share, 1e-9))
@@ -192,7 +212,8 @@ class Bank:
 
     def to(self, device: torch.device | str) -> Bank:
         """Return the bank on another device."""
-        return replace(self, **{name: t.to(device) for name, t in self._held()})
+        grid = None if self.grid is None else self.grid.to(device)
+        return replace(self, grid=grid, **{name: t.to(device) for name, t in self._held()})
 
     def save(self, path: str | Path) -> None:
         """Write the bank to a safetensors file, atomically."""
@@ -216,7 +237,7 @@ class Bank:
             BrokenFileError: they are not those of a bank.
         """
         try:
-            bank = cls(**unpack(tensors), ceiling=None, packed=is_compressed(tensors))
+            bank = cls(**unpack(tensors))
             bank._check()
         except (KeyError, TypeError, RuntimeError, IndexError, ValueError) as error:
             raise BrokenFileError(f"{source} is not a bank: {error}") from error
@@ -240,7 +261,7 @@ class Bank:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """What `restore` takes: in half precision, which changes no neighbour that matters."""
-        return pack(dict(self._held()), self.packed)
+        return pack(dict(self._held()), self.bits, self.grid)
 
     def compact(self) -> Bank:
         """Return the bank as it comes back from its file: what is measured is what is used."""
@@ -256,4 +277,5 @@ class Bank:
 
     def _held(self) -> list[tuple[str, Any]]:
         held = ((item.name, getattr(self, item.name)) for item in fields(self))
-        return [(name, value) for name, value in held if isinstance(value, Tensor)]
+        # of the nodes: `grid` is not
+        return [(n, value) for n, value in held if isinstance(value, Tensor) and n != "grid"]

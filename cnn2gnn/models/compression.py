@@ -1,44 +1,67 @@
-"""A bank's tensors as they are saved: in half precision, or compressed to about half of that.
+"""A bank's tensors as they are saved: in half precision, or compressed to an eighth of that.
 
-Compressed, a node of d key dimensions takes d + 5 + 2·TOP bytes (a few more with more than 128
-classes): keys are int8 with a scale of the node's own, so that a part of the bank keeps its values;
-of the probabilities the TOP largest are kept, in steps of 1/255, and the others become zero. What
-is packed again, after unpacking, is the same to the bit.
+Compressed, a node of d key dimensions takes d·bits/8 + 3 + 2·TOP bytes (a few more with more than
+128 classes): keys have 8, 4 or 2 bits a dimension (see `quantisation`); of the probabilities the
+TOP largest are kept, in steps of 1/255, and the others become zero. What is packed again, after
+unpacking, is the same to the bit.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from cnn2gnn.models import quantisation
 
 TOP = 4  # classes whose probability is kept
 _INTEGERS = (torch.int8, torch.int16, torch.int32)
 
 
-def pack(tensors: dict[str, Tensor], compressed: bool) -> dict[str, Tensor]:
-    """What is saved of a bank's tensors, by the names of `Bank`'s attributes."""
+def pack(tensors: dict[str, Tensor], bits: int | None, grid: Tensor | None) -> dict[str, Tensor]:
+    """What is saved of a bank's tensors, by the names of `Bank`'s attributes.
+
+    Args:
+        bits: of a dimension of a key; None: all in half precision.
+        grid: that the keys stand on, see `quantisation`; None: one is made for them.
+    """
     packed = {"labels": tensors["labels"].int()}
-    if compressed:
+    if bits is not None:
         packed["labels"] = _smallest(tensors["labels"])
-        packed["keys"], packed["key_scales"] = _quantised(tensors["keys"])
+        grid = quantisation.grid_of(tensors["keys"], bits) if grid is None else grid
+        levels = quantisation.levels(tensors["keys"], grid, bits)
+        packed["keys"], packed["grid"] = quantisation.packed(levels, bits), grid
+        packed["bits"] = torch.tensor([bits], device=grid.device)
         packed |= _largest(tensors["probabilities"])
     else:
         packed |= {name: tensors[name].half() for name in ("keys", "probabilities")}
     if "pixels" in tensors:
         packed["pixels"] = _bytes(tensors["pixels"])
     if "radii" in tensors:  # bf16: half precision has no room for large distances
-        packed["radii"] = tensors["radii"].to(torch.bfloat16 if compressed else torch.float32)
+        packed["radii"] = tensors["radii"].to(torch.float32 if bits is None else torch.bfloat16)
     if "looked_at" in tensors:
         packed["looked_at"] = tensors["looked_at"]
     return packed
 
 
-def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `pack`: float32, and int64 labels."""
-    tensors = {name: tensor.float() for name, tensor in packed.items()}
-    if is_compressed(packed):
-        scales = tensors.pop("key_scales")
-        tensors["keys"] = tensors["keys"] * scales[:, None]  # (M, d)
+def unpack(packed: dict[str, Tensor]) -> dict[str, Any]:
+    """Undo `pack`: tensors in float32, int64 labels, bits and grid by the names of `Bank`'s.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: it is nothing that was packed.
+    """
+    tensors: dict[str, Any] = {name: tensor.float() for name, tensor in packed.items()}
+    bits, grid = None, tensors.pop("grid", None)
+    if "key_scales" in packed:  # as files were at first: 8 bits, a scale of the node's own
+        bits, tensors["keys"] = 8, tensors["keys"] * tensors.pop("key_scales")[:, None]
+    elif grid is not None:
+        bits = int(tensors.pop("bits"))
+        if bits not in quantisation.BITS:
+            raise ValueError(f"keys of {bits} bits")
+        levels = quantisation.unpacked(packed["keys"], bits, grid.shape[1])
+        tensors["keys"] = quantisation.placed(levels, grid, bits)  # (M, d)
+    if bits is not None:
         classes = int(tensors.pop("classes"))
         index, value = tensors.pop("top_classes").long(), tensors.pop("top_values") / 255
         probabilities = value.new_zeros(len(value), classes)
@@ -46,12 +69,7 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors["labels"] = packed["labels"].long()
     if "pixels" in tensors and packed["pixels"].dtype == torch.uint8:
         tensors["pixels"] = tensors["pixels"] / 255
-    return tensors
-
-
-def is_compressed(packed: dict[str, Tensor]) -> bool:
-    """Whether these tensors came from `pack` with `compressed`."""
-    return "key_scales" in packed
+    return {**tensors, "bits": bits, "grid": grid}
 
 
 def _bytes(pixels: Tensor) -> Tensor:
@@ -59,14 +77,6 @@ def _bytes(pixels: Tensor) -> Tensor:
     steps = (pixels * 255).round()
     lossless = bool(((steps / 255 == pixels) & (steps >= 0) & (steps <= 255)).all())
     return steps.byte() if lossless else pixels
-
-
-def _quantised(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys `(M, d)` as int8 and the scales `(M,)` that they are multiplied by."""
-    # the scale is rounded first, so that key and scale fit each other
-    scales = (keys.abs().amax(1) / 127).half()  # (M,)
-    steps = keys / scales.float().where(scales > 0, 1)[:, None]
-    return steps.round().clamp(-127, 127).to(torch.int8), scales
 
 
 def _largest(probabilities: Tensor) -> dict[str, Tensor]:

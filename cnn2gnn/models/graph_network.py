@@ -14,7 +14,7 @@ from cnn2gnn.graph import GraphLayer, GraphLearner, Mean, SparseGraph
 from cnn2gnn.graph.learners import Search
 from cnn2gnn.graph.local_scaling import bounded, radii
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.keys import ROWS, whitening
+from cnn2gnn.models.keys import ROWS, principal, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
@@ -102,21 +102,23 @@ class GraphNetwork(nn.Module):
         return 0 if self.learner is None else self.project.out_features
 
     @torch.no_grad()
-    def start_keys(self, features: Tensor) -> None:
-        """Let P whiten the features `(M, d)` of the training images: where learning starts.
+    def start_keys(self, features: Tensor, labels: Tensor) -> None:
+        """Let P whiten the features `(M, d)` of the training images within their classes `(M,)`.
 
-        A learner that does not whiten starts from their principal components.
+        There learning starts. A learner that does not whiten starts from principal components.
         Heads that start as the same would stay the same: all but the first are shaken.
         """
         if self.learner is None:
             return
         heads = self.project.weight.chunk(self.learner.heads)  # H of (w, d)
-        start = whitening(features, len(heads[0]), self.learner.whitens).T  # (w, d)
-        heads[0].copy_(start)
+        width = len(heads[0])
+        whitens = self.learner.whitens
+        start = whitening(features, labels, width) if whitens else principal(features, width)
+        heads[0].copy_(start.T)
         generator = torch.Generator().manual_seed(0)  # of its own: all processes start alike
         for head in heads[1:]:
-            noise = torch.randn(start.shape, generator=generator).to(start)
-            head.copy_(start + SHAKEN * noise * start.std(1, keepdim=True))
+            noise = torch.randn(start.T.shape, generator=generator).to(start)
+            head.copy_(start.T + SHAKEN * noise * start.T.std(1, keepdim=True))
         self.learner.start(self.keys(features))
 
     def forward(
@@ -191,7 +193,7 @@ class GraphNetwork(nn.Module):
             whole[known], whole[~known] = reach, late
             reach = whole
         bank = replace(bank, radii=reach)
-        return bank.compact() if bank.packed else bank
+        return bank if bank.bits is None else bank.compact()
 
     def settled(self, bank: Bank) -> Bank:
         """Return nodes from `bank(…)` as a bank of their own.

@@ -144,8 +144,8 @@ class Student(nn.Module):
     def enlarged(self, bank: Bank, images: Tensor, labels: Tensor) -> Bank:
         """Return a bank with images `(m, C, H, W)` and labels `(m,)`, however few, behind it."""
         nodes = self._nodes(images, labels).to(bank.labels.device)
-        if bank.packed:
-            nodes = replace(nodes, packed=True).compact()  # as they will be saved
+        if bank.bits is not None:  # as they will be saved
+            nodes = replace(nodes, bits=bank.bits, grid=bank.grid).compact()
         return self.network.scaled(replace(bank, radii=None).joined(nodes))
 
     def _nodes(self, images: Tensor, labels: Tensor) -> Bank:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from cnn2gnn import cli
+from cnn2gnn.base import modules
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import Comparison, Grid
 from cnn2gnn.compare.estimate import Seconds
@@ -61,6 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        patch.setattr(modules, "_IMPORTED", {})  # other tests' processes do not find it
         yield folder
     sys.modules.pop("my_losses", None)
 
@@ -71,6 +73,12 @@ def broken(place: Path) -> Comparison:
     comparison = comparison_in(place, loss=["kd", "mine"])
     comparison.run(jobs=2)
     return comparison
+
+
+def test_what_a_notebook_has_imported_is_imported_by_every_process(place: Path) -> None:
+    modules.import_modules(["my_losses"])
+    grid = Grid("n", TINY | {"loss": "mine"}, str(place / "runs"))
+    assert Comparison(grid, place / "reports" / "n").modules == ["my_losses"]
 
 
 def comparison_in(place: Path, **values: Any) -> Comparison:

@@ -155,6 +155,33 @@ def test_rounded_keys_are_sure_wherever_the_points_lie(monkeypatch, offset):
     assert sum(again) <= 5
 
 
+@pytest.mark.parametrize("height", [0.0, 5.0, 300.0])
+@pytest.mark.parametrize("kind", ["gauss", "outliers", "aside", "duplicates"])
+def test_raised_keys_are_found_as_they_are_and_surely(monkeypatch, kind, height):
+    """What is the same for all of them costs no digit, and a height nothing in the product."""
+    torch.manual_seed(0)
+    points, asked = spread(kind, 2000, 100), spread(kind, 90, 100)
+    heights = height + 3 * torch.rand(2000)
+    keys = torch.cat([points, heights[:, None]], 1)
+    queries = torch.cat([asked, torch.zeros(90, 1)], 1)
+    expected = brute_force(queries, keys, 6)
+    rounding(monkeypatch)
+    again = counted(monkeypatch, "_brute_force")
+    assert_as_near(nearest(queries, SearchKeys.of(keys, raised=True), 6), expected, queries, keys)
+    if kind in ("gauss", "aside"):
+        assert sum(again) <= 9
+    # who is not as was said is answered all the same
+    queries[3, -1] = height
+    found = nearest(queries, SearchKeys.of(keys, raised=True), 6)
+    assert_as_near(found, brute_force(queries, keys, 6), queries, keys)
+
+
+def test_parts_of_raised_keys_are_raised(monkeypatch):
+    held = SearchKeys.of(torch.rand(40, 6), raised=True)
+    parts = search_keys.derived_from(held, 2, lambda whole: [*whole.chunk(2, 1)])
+    assert [part.prepared.raised for part in parts] == [True, True]
+
+
 def test_rounded_keys_are_for_many_queries_among_many_keys_in_float32(monkeypatch):
     monkeypatch.setattr(rough, "computes_in_bf16", lambda: True)
     keys, queries = torch.randn(16_384, 4), torch.randn(64, 4)

@@ -39,6 +39,11 @@ def import_modules(modules: Sequence[str]) -> None:
         _IMPORTED[module] = None
 
 
+def imported() -> list[str]:
+    """Return the names of the modules that have been imported so in this process."""
+    return [*_IMPORTED]
+
+
 def import_options() -> list[str]:
     """Return the options by which another process imports what this one has imported."""
     return [f"--import={module}" for module in _IMPORTED]

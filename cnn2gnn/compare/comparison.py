@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cnn2gnn.base.files import BrokenFileError, replacing
-from cnn2gnn.base.modules import import_modules
+from cnn2gnn.base.modules import import_modules, imported
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import results
 from cnn2gnn.compare.cluster import Cluster
@@ -51,6 +51,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         import_modules(self.modules)
+        self.modules = imported()  # by whom ever: a notebook, say, that was run with --import
         self.cells = self.grid.cells()
         for cell in self.cells:  # a cell's name does not tell the parameters that all share
             with suppress(BrokenFileError, FileNotFoundError):  # it fails alone, and says so

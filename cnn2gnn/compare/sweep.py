@@ -24,7 +24,7 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from cnn2gnn.base.modules import import_modules
+from cnn2gnn.base.modules import import_modules, imported
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.execution import command, failure, surroundings
@@ -82,6 +82,7 @@ class Sweep:
     def __post_init__(self) -> None:
         run_name(self.name, "name")
         import_modules(self.modules)
+        self.modules = imported()  # by whom ever: a notebook, say, that was run with --import
         self.bounds = space(self.searched)
         if both := [name for name in self.bounds if name in self.fixed]:
             raise ConfigError(f"{both[0]} cannot be both searched and fixed")

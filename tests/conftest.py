@@ -14,6 +14,7 @@ import torch
 from hypothesis import settings
 
 from cnn2gnn import registry
+from cnn2gnn.base import modules
 from cnn2gnn.config import Config
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation import coordinates
@@ -66,8 +67,12 @@ def registries() -> Iterator[None]:
 def nothing_left_behind() -> Iterator[None]:
     """Files run in any order, several in a process: none may change what the next one meets."""
     before = process_state()
+    known = dict(modules._IMPORTED)
+    modules._IMPORTED.clear()  # processes of one file do not import what another file's did
     with registered_for_now():
         yield
+    modules._IMPORTED.clear()
+    modules._IMPORTED.update(known)
     after = process_state()
     names = [name for name in before | after if before.get(name) != after.get(name)]
     assert [(name, before.get(name), after.get(name)) for name in names] == []

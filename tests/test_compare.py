@@ -62,7 +62,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-        patch.setattr(modules, "_IMPORTED", {})  # other tests' processes do not find it
         yield folder
     sys.modules.pop("my_losses", None)
 

@@ -34,7 +34,7 @@ def test_every_stem_and_scope_classifies(stem: str, scope: str) -> None:
     for out in (student(IMAGES[:9], bank), student(IMAGES[:9])):
         assert out.logits.shape == out.base_logits.shape == (9, CLASSES)
         assert out.logits.isfinite().all()
-    assert bank.keys.shape == (200, min(128, out.features.shape[1]))
+    assert bank.keys.shape == (200, min(512, out.features.shape[1]))
 
 
 def test_a_bank_is_refused_in_training_mode() -> None:
@@ -112,7 +112,7 @@ def test_a_bank_that_is_too_small_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stem", "millions"), [("conv-tiny", 0.26), ("conv-small", 0.68), ("conv-base", 1.9)]
+    ("stem", "millions"), [("conv-tiny", 0.28), ("conv-small", 0.87), ("conv-base", 2.3)]
 )
 def test_sizes_are_as_documented(stem: str, millions: float) -> None:
     student = Student(

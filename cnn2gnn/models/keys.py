@@ -15,7 +15,8 @@ def whitening(features: Tensor, labels: Tensor, width: int) -> Tensor:
 
     Σ_w = (1/M) Σ_i (x_i − μ_{y_i})(x_i − μ_{y_i})ᵀ             the scatter around the class means
     Σ   = (1 − s) Σ_w + s·(tr Σ_w / d)·I,   s = d / (M + d)     shrunk: as if d images more told I
-    Σ^{-½} x                                                    whitened; of it the main directions
+    Σ^{-½} x                                                    whitened; of it the main directions,
+                                                                where W has fewer than all
 
     How images of one class differ says nothing of their class, so that is what distances should
     count least: relevant component analysis (Bar-Hillel, Hertz, Shental, Weinshall, ICML 2003);
@@ -35,10 +36,12 @@ def whitening(features: Tensor, labels: Tensor, width: int) -> Tensor:
     mean_variance = within.trace() / d if within.trace() > 0 else within.new_ones(())
     identity = torch.eye(d, dtype=within.dtype, device=within.device)
     sigma = (1 - share) * within + share * mean_variance * identity
-    # Σ = U diag(λ) Uᵀ,  Σ^{-½} = U diag(1/√λ) up to a rotation
+    # Σ = U diag(λ) Uᵀ,  Σ^{-½} = U diag(1/√λ) Uᵀ: it is one, where U may be turned
     variances, directions = torch.linalg.eigh(sigma)
-    whitened = directions / variances.sqrt()  # (d, d)
-    return (whitened @ _main(whitened.T @ _total(features) @ whitened, width)).to(features.dtype)
+    whitened = directions / variances.sqrt() @ directions.T  # (d, d)
+    if width < d:
+        whitened = whitened @ _main(whitened @ _total(features) @ whitened, width)
+    return whitened.to(features.dtype)
 
 
 def principal(features: Tensor, width: int) -> Tensor:

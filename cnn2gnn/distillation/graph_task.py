@@ -20,7 +20,7 @@ from cnn2gnn.distillation.features import StemFeatures, evaluating
 from cnn2gnn.distillation.sharded_search import ShardedSearch
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import InBatches, inductive, node_tensors
-from cnn2gnn.graph.search import EXACT, count_candidates, nearest
+from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.graph_network import GraphNetwork
 from cnn2gnn.models.output import StudentOutput
@@ -124,20 +124,16 @@ class GraphTask:
     @torch.no_grad()
     def _near(self, x: Tensor, indices: Tensor, epoch: int, pixels: Tensor | None) -> Tensor | None:
         """Nodes that can become neighbours of queries `(B, d)`, `(B, n)`; None: any can."""
-        if self._search is None and self.size > EXACT:
+        if self._search is None:
             return self._near_in_pass(indices, epoch)
-        nodes = self._bank_of_pass(epoch)
-        if self._search is not None:
-            nodes = self._nodes(self._search.rows, epoch)
-        elif nodes.pixels is None:  # pixels stand still, and are prepared once
-            nodes = self._nodes(slice(None), epoch)
+        nodes = self._nodes(self._search.rows, epoch)
         return self.network.candidates(x, nodes, indices, pixels, self._search)
 
     def _near_in_pass(self, indices: Tensor, epoch: int) -> Tensor | None:
-        """As `_near`, of a large set: looked up for all queries as the pass begins.
+        """As `_near`, looked up for all queries as the pass begins.
 
-        Twice as many as are needed, for keys move during a pass; among them, distances between
-        current keys decide.
+        Twice as many as are needed, for keys move during a pass, slowly; among them, distances
+        between current keys decide. A search at every step would take longer than all the rest.
         """
         if self._found is None or self._found[0] != epoch:
             view = 1 + epoch % self.config.training.graph_views

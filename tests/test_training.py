@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors
+from cnn2gnn.config import Config
 from cnn2gnn.distillation.loop import (
     CHECKPOINT,
     RANKS_APART,
@@ -19,9 +21,11 @@ from cnn2gnn.distillation.loop import (
     Recipe,
     batches,
     fit,
+    make_optimizer,
     one_cycle,
 )
 from cnn2gnn.distillation.processes import make_fabric
+from cnn2gnn.distillation.students import KEYS_SHARE, graph_recipe
 
 RECIPE = Recipe(epochs=4, batch_size=8, optimizer="adamw", learning_rate=0.05, weight_decay=0.01)
 FABRIC = make_fabric("cpu", 1, 1, "32-true")
@@ -55,6 +59,39 @@ class LineTask:
 def train(task: LineTask, folder: Path, recipe: Recipe = RECIPE) -> tuple[nn.Module, list[Any]]:
     rows: list[Any] = []
     return fit(task, recipe, FABRIC, folder, rows.append), rows
+
+
+def test_a_parameter_may_learn_at_a_share_of_the_rate(tmp_path: Path) -> None:
+    """Adam's first steps are as long as the rate: here, weights without decay."""
+    plain = replace(RECIPE, epochs=1, weight_decay=0.0, gradient_clip=0.0)
+    start = {name: p.detach().clone() for name, p in LineTask().module.named_parameters()}
+
+    def moved(folder: str, recipe: Recipe) -> dict[str, float]:
+        module, _ = train(LineTask(), tmp_path / folder, recipe)
+        return {n: (p - start[n]).abs().max().item() for n, p in module.named_parameters()}
+
+    all_alike = moved("alike", plain)
+    slow = moved("slow", replace(plain, shares={"0.weight": 0.1, "weight": 1.0}))
+    assert slow["0.weight"] < 0.15 * all_alike["0.weight"]
+    assert slow["2.weight"] > 0.5 * all_alike["2.weight"]
+    assert moved("still", replace(plain, shares={"bias": 0.0}))["0.bias"] == 0
+
+
+def test_shares_leave_the_order_of_a_checkpoint() -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
+    groups = [
+        [id(p) for group in make_optimizer(module, recipe).param_groups for p in group["params"]]
+        for recipe in (RECIPE, replace(RECIPE, shares={"1.weight": 0.1}))
+    ]
+    assert groups[0] == groups[1]
+
+
+def test_of_a_student_only_the_keys_learn_slowly() -> None:
+    for stage_two, end in (("frozen", ""), ("joint", "network.")):
+        recipe = graph_recipe(Config.from_parameters(stage_two=stage_two))
+        assert recipe.share(f"{end}project.weight") == KEYS_SHARE < 1
+        assert recipe.share(f"{end}layer1.weight") == 1
+    assert recipe.share("student.stem.project.weight") == 1, "a stem may have one of that name"
 
 
 def same_bits(one: nn.Module, other: nn.Module) -> bool:

@@ -41,7 +41,7 @@ class RunNodes:
 
     Attributes:
         splits: the images; labels: int64 `(n,)`.
-        keys: u, `(n, 128)`; base_logits: `(n, classes)`, what the student says without neighbours
+        keys: u, `(n, w)`; base_logits: `(n, classes)`, what the student says without neighbours
             (of bank nodes up to a constant).
         features: x of the test nodes `(N, d)`.
         logits: prediction of the test nodes `(N, classes)`, protocol inductive; gate: `(N,)`.

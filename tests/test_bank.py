@@ -150,6 +150,14 @@ def test_a_bank_of_before_is_read() -> None:
     assert old.probabilities.equal(new.probabilities) and old.compact().compact().bits == 8
 
 
+@pytest.mark.parametrize("bits", [3, 16, 0, -8])
+def test_other_numbers_of_bits_are_refused(bits: int) -> None:
+    with pytest.raises(ValueError, match=f"bits={bits} must be one of 8, 4, 2"):
+        make().rounded(bits)
+    with pytest.raises(ValueError, match="bits=8 must be one of 4, 2"):
+        make().rounded(4).rounded(8)
+
+
 def test_nodes_that_join_stand_on_the_same_levels() -> None:
     bank = make().rounded(4)
     part = bank.subset(torch.arange(9))

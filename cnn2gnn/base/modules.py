@@ -46,4 +46,4 @@ def imported() -> list[str]:
 
 def import_options() -> list[str]:
     """Return the options by which another process imports what this one has imported."""
-    return [f"--import={module}" for module in _IMPORTED]
+    return [f"--import={module}" for module in imported()]

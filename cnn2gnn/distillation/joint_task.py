@@ -77,9 +77,8 @@ class JointTask(GraphTask):
         self.features = self._look(shared=False)
         learner = self.network.learner
         if learner is not None and not learner.learns_keys:
-            self.network.start_keys(
-                self.features.clean, self.train.labels
-            )  # nothing else would let them follow
+            # nothing else would let them follow
+            self.network.start_keys(self.features.clean, self.train.labels)
         self._after = passes
 
 

@@ -174,7 +174,13 @@ class Bank:
 
         Args:
             bits: 8, 4 or 2, at most those that it has.
+
+        Raises:
+            ValueError: `bits` is another number.
         """
+        allowed = [each for each in BITS if each <= (self.bits or each)]
+        if bits not in allowed:
+            raise ValueError(f"bits={bits} must be one of {', '.join(map(str, allowed))}")
         grid = self.grid if bits == self.bits else None
         return replace(self, bits=bits, grid=grid).compact()
 

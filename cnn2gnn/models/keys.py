@@ -31,11 +31,12 @@ def whitening(features: Tensor, labels: Tensor, width: int) -> Tensor:
     count, d = features.shape
     within = _scatter(features, labels) / count  # (d, d)
     if within.trace() <= 0:  # one image a class
-        within = _scatter(features, torch.zeros_like(labels)) / count
-    share = d / (count + d)
-    mean_variance = within.trace() / d if within.trace() > 0 else within.new_ones(())
+        within = _total(features)
     identity = torch.eye(d, dtype=within.dtype, device=within.device)
-    sigma = (1 - share) * within + share * mean_variance * identity
+    if within.trace() <= 0:  # all images are the same
+        within = identity
+    share = d / (count + d)
+    sigma = (1 - share) * within + share * within.trace() / d * identity
     # Σ = U diag(λ) Uᵀ,  Σ^{-½} = U diag(1/√λ) Uᵀ: it is one, where U may be turned
     variances, directions = torch.linalg.eigh(sigma)
     whitened = directions / variances.sqrt() @ directions.T  # (d, d)

@@ -9,6 +9,7 @@ from pandas.api.types import is_numeric_dtype
 
 from cnn2gnn.compare import figures, results
 from cnn2gnn.compare.grid import SEEDS, Cell
+from cnn2gnn.models.quantisation import BITS
 from cnn2gnn.report.section import Exhibit, Section
 from cnn2gnn.report.tables import NONE, mean_std
 
@@ -95,7 +96,8 @@ def _sizes(protocol: str, by_size: pd.DataFrame, source: str) -> Section:
     what = {"inductive": "bank", "batch": "batch"}[protocol]
     texts = {
         "bank": "Each sample alone against a compressed bank of fewer nodes, a share of every "
-        "class that keeps its mean; nothing is trained again.",
+        f"class that keeps its mean, with keys of {BITS[-1]} bits a dimension; nothing is trained "
+        "again.",
         "batch": "Students of scope batch, whose neighbours are the other samples of a shuffled "
         "test batch; the mean over reshuffles.",
     }

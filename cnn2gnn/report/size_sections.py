@@ -27,9 +27,9 @@ def bank_sizes(results: Sequence[Results]) -> Section:
     )
     return Section(
         "The size of the bank",
-        "Compressed: keys in 8 bits, the largest probabilities alone, and of every class a share "
-        "of the nodes, those that keep its mean (herding). Nothing is trained again; protocol "
-        "inductive.",
+        "Compressed: keys of 8, 4 or 2 bits a dimension, the largest probabilities alone, and at "
+        "last, of every class, a share of the nodes, those that keep its mean (herding). Nothing "
+        "is trained again; protocol inductive.",
         (
             Exhibit(
                 "accuracy_by_bank_size",

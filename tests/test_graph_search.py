@@ -145,6 +145,26 @@ def test_most_rows_of_rounded_keys_are_sure_and_only_the_others_searched_again(m
     assert 3 <= sum(again) <= 10
 
 
+@pytest.mark.parametrize("kind", ["gauss", "outliers", "aside", "clusters", "close", "duplicates"])
+def test_candidates_hold_the_nearest_without_proof(monkeypatch, kind):
+    torch.manual_seed(0)
+    keys = spread(kind, 3000, 64)
+    queries, exclude = keys[:200].clone(), torch.arange(200)
+    rounding(monkeypatch)
+    again = counted(monkeypatch, "_brute_force")
+    found = nearest(queries, keys, 20, exclude, proved=False)
+    assert not (found == exclude[:, None]).any()
+    assert all(len(row.unique()) == 20 for row in found)
+    # what rounding leaves all the same is searched again
+    assert (sum(again) > 190) == (kind in ("outliers", "clusters"))
+    expected = brute_force(queries, keys, 10, exclude)
+    reach = (queries[:, None] - keys[found]).norm(dim=2).amax(1)
+    wanted = (queries[:, None] - keys[expected]).norm(dim=2).amax(1)
+    assert (wanted <= reach).all()
+    held = (expected[:, :, None] == found[:, None]).any(2)
+    assert held.double().mean() > 0.999
+
+
 @pytest.mark.parametrize("offset", [0, 0.5, 100])
 def test_rounded_keys_are_sure_wherever_the_points_lie(monkeypatch, offset):
     torch.manual_seed(0)

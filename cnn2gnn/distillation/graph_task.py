@@ -244,8 +244,9 @@ class GraphTask:
 
 
 def _wider(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None) -> Tensor:
-    """`WIDER` times the k nearest, as far as there are so many."""
-    return nearest(queries, keys, min(WIDER * k, count_candidates(queries, keys, exclude)), exclude)
+    """`WIDER` times the k nearest, as far as there are so many, about."""
+    count = min(WIDER * k, count_candidates(queries, keys, exclude))
+    return nearest(queries, keys, count, exclude, proved=False)
 
 
 def _gathered(bank: Bank) -> tuple[Bank, Tensor]:

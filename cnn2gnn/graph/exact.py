@@ -17,17 +17,21 @@ BLOCK = 16  # keys whose nearest stands for them in the first stage of the selec
 BATCH = 64  # products that one query is split into
 
 
-def nearest_exactly(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
+def nearest_exactly(
+    queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None, proved: bool = True
+) -> Tensor:
     """The k nearest keys, int64 `(N, k)`, of queries `(N, d)` that were moved as the keys are.
 
     Where the processor multiplies bf16, rounded keys propose them. Rows whose proposals cannot be
     proved to hold the nearest are searched in float32, as all are elsewhere. `exclude`: int64
-    `(N,)`, the key that a query must not get, −1 for none; or None.
+    `(N,)`, the key that a query must not get, −1 for none; or None. If they need not be `proved`,
+    the k nearest of the rounded keys will do, where the first half of them are nearer than the
+    last by more than rounding.
     """
     lifted = keys.raised and queries[:, -1].any()  # not as it was said of raised keys
     if lifted or not rough.pays(queries, keys.points, k):
         return _brute_force(queries, keys, k, exclude)
-    found = _among_rough(queries, keys, k, exclude)
+    found = _among_rough(queries, keys, k, exclude, proved)
     return with_missing(found, queries, keys, exclude)
 
 
@@ -127,9 +131,11 @@ def _brute_force(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None
     return _in_chunks(find, queries, exclude, rows)
 
 
-def _among_rough(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
+def _among_rough(
+    queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None, proved: bool
+) -> Tensor:
     """As `nearest_exactly`, with −1 in rows that are not sure."""
-    count, points, rounded = rough.proposed(k), keys.points, keys.rounded
+    count, points, rounded = rough.proposed(k) if proved else k, keys.points, keys.rounded
     rows = _chunk(len(queries), DISTANCE_BYTES // (2 * len(points)))
     buffer = rounded.points.new_empty(len(points) * rows)
 
@@ -137,6 +143,9 @@ def _among_rough(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None
         compared = _forbidden(rounded.scores(chunk, buffer), barred)  # (M, c)
         proposals = smallest(compared, count)  # (c, n)
         last = compared.gather(0, proposals[:, -1:].T)[0]  # (c,)
+        if not proved:
+            middle = compared.gather(0, proposals[:, (k - 1) // 2, None].T)[0]  # (c,)
+            return proposals.where(rough.apart(middle, last)[:, None], -1)
         found, distances = ranked_in_chunks(chunk, points, proposals, k, barred)
         sure = distances[:, -1] < rounded.floor(chunk, last)
         return found.where(sure[:, None], -1)

@@ -47,6 +47,12 @@ def proposed(k: int) -> int:
     return 2 * k + SPARE
 
 
+def apart(near: Tensor, far: Tensor) -> Tensor:
+    """Whether scores ρ̃ `(c,)` differ by more than their own rounding to bf16 can explain."""
+    near, far = near.float(), far.float()
+    return far - near > 2 * _UNIT * (near.abs() + far.abs())
+
+
 class RoundedKeys(NamedTuple):
     """Keys in bf16.
 

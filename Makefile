@@ -21,7 +21,7 @@ demo: $(VENV)/.installed ## install, run the notebooks on the embedded digits, p
 test: $(VENV)/.installed-test ## install, lint, check types, run every notebook and every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy cnn2gnn
+	$(BIN)/mypy cnn2gnn benchmarks/*.py
 	$(BIN)/nbstripout --verify --extra-keys "$(STRIP_KEYS)" notebooks/*.ipynb
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 --timeout=660 notebooks

@@ -54,7 +54,7 @@ def random_nodes(test: int, bank: int, classes: int, folder: str) -> RunNodes:
         part: centres[split.labels] + torch.randn(len(split), d, generator=generator)
         for part, split in ((TEST, splits.test), (BANK, splits.train))
     }
-    network.start_keys(features[BANK])
+    network.start_keys(features[BANK], splits.train.labels)
     kept = network.settled(network.bank(features[BANK], splits.train.labels))
     out = inductive(student, network(features[TEST]), kept)
     assert out.graph is not None and out.gate is not None

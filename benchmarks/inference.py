@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from functools import partial
 
 import torch
 from side_by_side import against, in_turns, keep
@@ -51,8 +52,8 @@ def measure(stem: str, bank_size: int, rounds: int) -> list[list[str]]:
     student = place(student.eval().requires_grad_(False), CPU)
     # features that differ as those of images do; the stem's own, untrained, hardly would
     features = torch.randn(bank_size, student.network.layer1.in_features)
-    student.network.start_keys(features)
     labels = torch.arange(bank_size) % CLASSES
+    student.network.start_keys(features, labels)
     bank = student.network.settled(student.network.bank(features, labels))
     compiled = copy.deepcopy(student)
     compiled.stem = torch.compile(compiled.stem)
@@ -62,13 +63,13 @@ def measure(stem: str, bank_size: int, rounds: int) -> list[list[str]]:
         images = pixels(count)
         queries = student.features(images)
         ways = {
-            OURS: lambda images=images: student(images, bank),
-            "the same, without": lambda images=images: student(images),
-            "with its stem compiled": lambda images=images: compiled(images, bank),
-            "search": lambda queries=queries: student.network.find_graph(queries, bank),
+            OURS: partial(student, images, bank),
+            "the same, without": partial(student, images),
+            "with its stem compiled": partial(compiled, images, bank),
+            "search": partial(student.network.find_graph, queries, bank),
         }
         ways |= {
-            name: (lambda images=images, network=network: network(images))
+            name: partial(network, images)
             for name, network in networks.items()
             if stem == "conv-small"  # beside one of the students
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from cnn2gnn.models.student import Student
 from cnn2gnn.models.teacher import Teacher
 
 BATCH = 128
-SGD = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
+SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
 TEMPERATURE, WEIGHT = 4.0, 0.5
 
 

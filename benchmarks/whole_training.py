@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -56,14 +57,15 @@ def by_torchdistill(config: Config, splits: Splits, teacher: Teacher) -> Student
     return student
 
 
-def by_us(config: Config, splits: Splits, teacher: Teacher | None) -> Student:
-    """Train a student as a run's first stage is; with a teacher, its answers are cached anew."""
+def by_us(config: Config, splits: Splits, teacher: Teacher | None, views: int = 1) -> Student:
+    """Train a student as a run's first stage is; a teacher's answers to views are cached anew."""
     fabric = make_fabric("cpu", 1, 1, "auto")
+    config = replace(config, training=replace(config.training, views=views))
     student = new_student(config, splits.train)
     with tempfile.TemporaryDirectory() as folder:
         cache = None
         if teacher is not None:
-            views, precision = config.training.views, resolve_precision("cpu")
+            precision = resolve_precision("cpu")
             cache = TeacherCache(
                 teacher, splits.train, "crop-flip", views, Path(folder, "cache"), precision
             ).build()
@@ -85,12 +87,10 @@ def measure(base: Config, views: list[int], seeds: int) -> tuple[dict[str, list[
     for seed in range(seeds):
         ways: dict[str, Callable[[Config], Student]] = {
             THEIRS: lambda c: by_torchdistill(c, splits, theirs),
-            LABELS: lambda c: by_us(c, splits, None),
+            LABELS: partial(by_us, splits=splits, teacher=None),
         }
         ways |= {
-            f"ours, {view} views": lambda c, view=view: by_us(
-                replace(c, training=replace(c.training, views=view)), splits, teacher
-            )
+            f"ours, {view} views": partial(by_us, splits=splits, teacher=teacher, views=view)
             for view in views
         }
         config = replace(base, runtime=replace(base.runtime, seed=seed))

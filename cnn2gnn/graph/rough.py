@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cnn2gnn.base.processor import computes_in_bf16
 
-QUERIES, KEYS = 64, 16_384  # from so many of both on it pays
+QUERIES, KEYS = 16, 16_384  # from so many of both on it pays
 SPARE = 8  # proposals beyond 2k: the more, the more rows are sure
 _ROWS = 8192  # keys rounded at a time
 _UNIT = 2.0**-9  # the largest relative error of a number in bf16

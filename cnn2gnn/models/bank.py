@@ -85,10 +85,15 @@ class Bank:
         assert self.radii is not None
         return self.radii.max().item() if self.ceiling is None else self.ceiling
 
-    @property
+    @cached_property
     def _heights(self) -> Tensor:
         assert self.radii is not None
         return (self.top - self.radii).clamp(min=0).sqrt()  # (M, H)
+
+    @cached_property
+    def _added(self) -> Tensor:
+        """What heights add to the squared distance to a node, `(M,)`: the mean of several heads."""
+        return self._heights.square().mean(1)
 
     def seeking(self, points: Tensor) -> Tensor:
         """Points `(N, d)`, keys or pixels, as they look for neighbours among `places`."""
@@ -104,8 +109,7 @@ class Bank:
         """
         if self.radii is None or graph.distances is None:
             return graph
-        added = self._heights.square().mean(1)  # (M,): a graph of several heads has their mean
-        distances = graph.distances - added[graph.neighbours].to(graph.distances.dtype)
+        distances = graph.distances - self._added[graph.neighbours].to(graph.distances.dtype)
         return replace(graph, distances=distances.clamp(min=0)).by_distance()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from PIL import Image
 from cnn2gnn import notebooks
 from cnn2gnn.drawing.palette import AGAINST, FOR, WRONG, class_colours
 from cnn2gnn.evaluation.nodes import TEST, Node
-from cnn2gnn.explore import Explorer, figures, graph_figures
+from cnn2gnn.explore import Explorer, figures, graph_figures, map_panel
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
 from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.plots import plots
@@ -161,6 +161,21 @@ def test_a_click_on_the_map_selects_and_a_lasso_does_not(explorer):
     click(explorer, [4])
     assert explorer.state.selection.tolist() == [3, 5]
     assert explorer.map.scatter.selection().tolist() == [3, 5]
+
+
+def test_a_legend_that_would_cover_the_map_is_left_out(explorer, monkeypatch):
+    assert explorer.map.widget.legend  # the ten digits
+    monkeypatch.setattr(map_panel, "_IN_LEGEND", 5)
+    explorer.map.colour("class")
+    assert not explorer.map.widget.legend
+    explorer.map.colour("correctness")
+    assert explorer.map.widget.legend
+
+
+def test_the_line_below_the_map_counts_what_is_lassoed(explorer):
+    for rows, said in (([3, 4], "2 nodes lassoed. "), ([3], "1 node lassoed. ")):
+        click(explorer, rows)
+        assert explorer._line.value.startswith(said)
 
 
 def click(explorer, rows):

@@ -16,6 +16,7 @@ from cnn2gnn.explore.pictures import thumbnail
 from cnn2gnn.explore.state import ExplorerState
 
 _PREVIEWS_AT_ONCE = 2000  # the others follow in the background
+_IN_LEGEND = 25  # names: a longer list would cover the points and what stands below the map
 MARGIN = 0.04  # of the map's extent on each side: points at its border are not cut
 
 
@@ -61,7 +62,6 @@ class MapPanel:
             preview_image_size="contain",
         )
         self.scatter.axes(False)
-        self.scatter.legend(True)
         self.colour("class")
         self.widget = self.scatter.widget
         self.widget.observe(self._selected, "selection")
@@ -71,6 +71,7 @@ class MapPanel:
         """Colour the points; see `colouring`."""
         found = self._colours[by]
         self.scatter.color(by=by, map=dict(zip(found.names, found.colours, strict=True)))
+        self.scatter.legend(len(found.names) <= _IN_LEGEND)
 
     def move(self) -> None:
         """Follow the state's coordinates."""

@@ -179,7 +179,8 @@ class Explorer:
 
     def _status(self) -> None:
         state, waiting = self.state, self._background is not None and self._background.is_alive()
-        chosen = f"{len(state.selection)} nodes lassoed. " if len(state.selection) else ""
+        count = len(state.selection)
+        chosen = f"{count} node{'s' * (count != 1)} lassoed. " if count else ""
         hint = "Click a point, or take the lasso beside the map to select several. "
         self._line.value = chosen + hint + ("UMAP is being computed …" if waiting else "")
 

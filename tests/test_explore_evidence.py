@@ -57,6 +57,18 @@ def test_base_hidden_and_contributions_are_the_logits(which, change, node, reque
     torch.testing.assert_close(found.base_logits.softmax(0), own, atol=1e-3, rtol=0)
 
 
+def test_a_share_of_the_bank_is_made_once_for_all_nodes(state, monkeypatch):
+    made, scaled = [], GraphNetwork.scaled
+    monkeypatch.setattr(GraphNetwork, "scaled", lambda *a: made.append(1) or scaled(*a))
+    sizes = set()
+    for index in (3, 4, 5):
+        state.select(index)
+        state.what_if(bank_share=0.37)
+        sizes.add(len(ask(state.nodes, Node(TEST, index), WhatIf(bank_share=0.37)).bank))
+    assert len(made) == 1
+    assert len(sizes) == 1 and 0.3 < sizes.pop() / len(state.nodes.bank) < 0.45
+
+
 def test_each_contribution_is_what_the_neighbour_says_in_layer_2(state):
     found, nodes = state.original(), state.nodes
     network = nodes.student.network

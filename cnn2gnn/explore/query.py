@@ -137,16 +137,22 @@ def _asked(nodes: RunNodes, node: Node, change: WhatIf) -> Query:
 
 def _bank(nodes: RunNodes, change: WhatIf) -> tuple[Bank, Tensor]:
     """Return the bank less what the change takes from it, and the rows `(M',)` of what remains."""
-    bank = nodes.bank if nodes.student.scope == "bank" else nodes.bank.unlabelled()
-    rows = torch.arange(len(nodes.bank))  # (M,)
-    if change.bank_share < 1:
-        generator = torch.Generator().manual_seed(change.seed)
-        keep = torch.rand(len(rows), generator=generator) < change.bank_share
-        bank, rows = nodes.student.network.scaled(bank.subset(keep)), rows[keep]
+    bank, rows = _share(nodes, change.bank_share, change.seed)
     off = [n.index for n in change.off if n.part == BANK] if change.replaced else []
     keep = ~torch.isin(rows, torch.tensor(off, dtype=torch.int64))
     bank = bank if keep.all() else bank.subset(keep)
     return bank, len(nodes) + rows[keep]
+
+
+@lru_cache(maxsize=2)  # of each node that is looked at: distances of fewer are scaled anew
+def _share(nodes: RunNodes, share: float, seed: int) -> tuple[Bank, Tensor]:
+    """Return a random share of the bank, and its rows `(M',)`."""
+    bank = nodes.bank if nodes.student.scope == "bank" else nodes.bank.unlabelled()
+    rows = torch.arange(len(nodes.bank))  # (M,)
+    if share == 1:
+        return bank, rows
+    keep = torch.rand(len(rows), generator=torch.Generator().manual_seed(seed)) < share
+    return nodes.student.network.scaled(bank.subset(keep)), rows[keep]
 
 
 def _mates(nodes: RunNodes, node: Node, others: Tensor) -> Bank:

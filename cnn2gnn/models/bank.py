@@ -87,13 +87,9 @@ class Bank:
 
     @cached_property
     def _heights(self) -> Tensor:
+        """√(C − β ρ_j), `(M, H)`. `places` has made them before a program is recorded."""
         assert self.radii is not None
         return (self.top - self.radii).clamp(min=0).sqrt()  # (M, H)
-
-    @cached_property
-    def _added(self) -> Tensor:
-        """What heights add to the squared distance to a node, `(M,)`: the mean of several heads."""
-        return self._heights.square().mean(1)
 
     def seeking(self, points: Tensor) -> Tensor:
         """Points `(N, d)`, keys or pixels, as they look for neighbours among `places`."""
@@ -109,7 +105,8 @@ class Bank:
         """
         if self.radii is None or graph.distances is None:
             return graph
-        distances = graph.distances - self._added[graph.neighbours].to(graph.distances.dtype)
+        added = self._heights.square().mean(1)  # (M,): a graph of several heads has their mean
+        distances = graph.distances - added[graph.neighbours].to(graph.distances.dtype)
         return replace(graph, distances=distances.clamp(min=0)).by_distance()
 
     def __getstate__(self) -> dict[str, Any]:

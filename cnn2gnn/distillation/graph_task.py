@@ -244,7 +244,7 @@ class GraphTask:
 
 
 def _wider(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None) -> Tensor:
-    """`WIDER` times the k nearest, as far as there are so many, about."""
+    """About the nearest `WIDER`·k, as far as there are so many."""
     count = min(WIDER * k, count_candidates(queries, keys, exclude))
     return nearest(queries, keys, count, exclude, proved=False)
 

@@ -50,7 +50,7 @@ def nearest(
             candidates, of which there are more than are needed, in half the time.
 
     Returns:
-        int64 `(N, k)`, indices of keys.
+        int64 `(N, k)`, indices of keys; if not `proved`, in that order but for rounding.
 
     Raises:
         ValueError: shapes do not fit, fewer than k candidates, or values that are not finite.

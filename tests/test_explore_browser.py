@@ -137,11 +137,35 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     address, log = lab
     state = ExplorerState(small_run)
     state.use_umap()  # saved with the run: the notebook starts with it as well
-    places, count = state.places.numpy(), len(state.nodes)
     complaints = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
 
+    canvas = opens_the_notebook(page, address)
+    lonely = loneliest(state, state.places.numpy(), len(state.nodes))
+    clicks_a_point(page, canvas, state, lonely)
+    switches_an_edge_off(page, state, lonely)
+    walks_to_a_neighbour_and_back(page, state, lonely)
+    selected = lassoes(page, canvas, len(state.places))
+    exports_what_is_selected(page, small_run, selected)
+    exports_the_heaviest_wrong_edge(page, small_run, state)
+
+    # nothing went wrong anywhere
+    page.evaluate(
+        "() => { const n = window.jupyterapp.shell.currentWidget.content;"
+        " n.activeCellIndex = n.widgets.length - 1;"
+        " return window.jupyterapp.commands.execute('notebook:run-cell') }"
+    )
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert page.locator(".cnn2gnn-error").count() == 0
+    assert page.locator(".cnn2gnn-node").inner_text() == f"test {lonely}"
+    assert "Traceback" not in log.read_text()
+    assert complaints == []
+
+
+def opens_the_notebook(page, address):
+    """Run all cells and look at both projections; returns the map."""
     began = time.monotonic()
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-Cell")
@@ -157,16 +181,25 @@ def test_a_person_explores_the_graph(small_run, lab, page):
         "() => window.jupyterapp.shell.currentWidget.content.widgets"
         ".filter(c => c.model.type === 'code').every(c => c.model.executionCount !== null)"
     )
-    node = page.locator(".cnn2gnn-node")
     canvas.scroll_into_view_if_needed()
     shot(page, "opened")
     for projection in ("pca", "umap"):
         page.get_by_role("button", name=projection).click()
         page.wait_for_timeout(1000)  # for the drawing
         shot(page, projection)
+    return canvas
 
-    # hover over a point: its image appears
-    lonely = loneliest(state, places, count)
+
+def looks_at(page, node):
+    """Wait until the panel shows this node."""
+    page.wait_for_function(
+        f"() => document.querySelector('.cnn2gnn-node').textContent === '{node}'"
+    )
+
+
+def clicks_a_point(page, canvas, state, lonely):
+    """Hover over it, so that its image appears, and click."""
+    places = state.places.numpy()
     page.mouse.move(*pixel(canvas, places, lonely))
     preview = page.wait_for_function(
         "() => [...document.querySelectorAll('.jp-OutputArea div')].map(e => e.style"
@@ -174,15 +207,13 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     )
     assert preview.json_value() == f'url("{thumbnail(state.nodes.image(Node(TEST, lonely)))}")'
     shot(page, "hovered")
-
-    # click a point
     page.mouse.click(*pixel(canvas, places, lonely))
-    page.wait_for_function(
-        f"() => document.querySelector('.cnn2gnn-node').textContent === 'test {lonely}'"
-    )
+    looks_at(page, f"test {lonely}")
     shot(page, "clicked")
 
-    # switch an edge off: the probability changes
+
+def switches_an_edge_off(page, state, lonely):
+    """The probability changes, to what it is without the edge."""
     after = page.locator(".cnn2gnn-after")
     before = after.all_inner_texts()
     page.locator(".cnn2gnn-neighbour input").first.click()
@@ -196,30 +227,32 @@ def test_a_person_explores_the_graph(small_run, lab, page):
     assert f"{expected:.3f}" in after.all_inner_texts()
     shot(page, "edge-off")
 
-    # walk to a neighbour, and back
-    heaviest = state.original().neighbours[0]
+
+def walks_to_a_neighbour_and_back(page, state, lonely):
+    """To the heaviest one."""
     page.locator(".cnn2gnn-neighbour img").first.click()
-    page.wait_for_function(
-        f"() => document.querySelector('.cnn2gnn-node').textContent === '{heaviest}'"
-    )
+    looks_at(page, state.original().neighbours[0])
     shot(page, "walked")
     page.get_by_role("button", name="back").click()
-    page.wait_for_function(
-        f"() => document.querySelector('.cnn2gnn-node').textContent === 'test {lonely}'"
-    )
+    looks_at(page, f"test {lonely}")
 
-    # lasso some, add others
+
+def lassoes(page, canvas, nodes):
+    """Lasso some, and add others; returns how many are selected."""
     page.get_by_title("Activate lasso selection").click()
     box = canvas.bounding_box()
     drag(page, box, (0.25, 0.1), (0.75, 0.5))
     first = lassoed_more_than(page, 1)
-    assert first < len(places)
+    assert first < nodes
     page.get_by_role("button", name="add", exact=True).click()
     drag(page, box, (0.25, 0.5), (0.75, 0.9))
     second = lassoed_more_than(page, first)
     shot(page, "lassoed")
+    return second
 
-    # look at every page, then export
+
+def exports_what_is_selected(page, run, selected):
+    """Look at every page, and save the selection."""
     for name in ("Matrix", "Ego graph", "List", "Time", "Export"):
         page.get_by_role("tab", name=name, exact=True).click()
         page.wait_for_timeout(700)
@@ -227,32 +260,20 @@ def test_a_person_explores_the_graph(small_run, lab, page):
         shot(page, name.lower().replace(" ", "-"))
     page.get_by_role("button", name="selection.csv", exact=True).click()
     page.get_by_text("wrote ").wait_for()
-    exported = pd.read_csv(small_run.folder / "exports" / "selection.csv")
-    assert len(exported) == second
+    assert len(pd.read_csv(run.folder / "exports" / "selection.csv")) == selected
     shot(page, "exported")
 
-    # find the heaviest wrong edge, and take it along
+
+def exports_the_heaviest_wrong_edge(page, run, state):
+    """Find it among all, and take it along."""
     page.get_by_role("tab", name="Matrix", exact=True).click()
     page.get_by_role("button", name="all wrong-class edges").click()
     page.get_by_role("tab", name="Export", exact=True).click()
     page.get_by_role("button", name="edges.csv", exact=True).click()
     page.get_by_text("edges.csv", exact=False).and_(page.get_by_text("wrote ")).wait_for()
-    edge = pd.read_csv(small_run.folder / "exports" / "edges.csv").iloc[0]
+    edge = pd.read_csv(run.folder / "exports" / "edges.csv").iloc[0]
     wrong = state.edges.between_classes().iloc[0]
     assert (edge["test"], edge["bank"]) == (wrong["test"], wrong["bank"])
-
-    # nothing went wrong anywhere
-    page.evaluate(
-        "() => { const n = window.jupyterapp.shell.currentWidget.content;"
-        " n.activeCellIndex = n.widgets.length - 1;"
-        " return window.jupyterapp.commands.execute('notebook:run-cell') }"
-    )
-    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    assert page.locator(".cnn2gnn-error").count() == 0
-    assert node.inner_text() == f"test {lonely}"
-    assert "Traceback" not in log.read_text()
-    assert complaints == []
 
 
 def lassoed_more_than(page, count):

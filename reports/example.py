@@ -1,6 +1,6 @@
 """Draw the README's picture: the test digit that its neighbours tell most about, of `make demo`.
 
-    python reports/example.py
+python reports/example.py
 """
 
 from __future__ import annotations

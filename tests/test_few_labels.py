@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.distillation import few_labels
-from cnn2gnn.evaluation.few_labels import compare, with_answers, with_few_labels
+from cnn2gnn.evaluation.few_labels import (
+    compare,
+    spread_labels,
+    with_answers,
+    with_few_labels,
+    with_spread_labels,
+)
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.student import Student
 from cnn2gnn.models.teacher import Teacher
@@ -93,15 +99,49 @@ def test_a_teacher_that_knows_all_is_worth_all_labels(given: tuple[Student, Spli
         torch.cat([getattr(part, name) for part in splits]) for name in ("images", "labels")
     )
     teacher = Teacher(Oracle(images, labels), [0.0], [1.0], "oracle")
-    found = compare(student, student, teacher, labelled, rest).set_index("method")["accuracy"]
-    assert found["teacher"] == 1
-    assert found["and unlabelled ones"] == found["as if all were labelled"]
-    assert found["twin"] == pytest.approx(
-        (no_graph(student, splits.test.images).logits.argmax(1) == splits.test.labels)
-        .float()
-        .mean()
-        .item()
+    right = nn.functional.one_hot(rest.labels, 10).float()
+    found = compare(student, student, teacher, labelled, rest, right)
+    said = found.set_index("method")["accuracy"]
+    assert said["teacher"] == 1
+    nodes = no_graph(student, splits.test.images)
+    bank = student.bank(labelled.train.images, labelled.train.labels)
+    known = inductive(student, nodes, student.enlarged(bank, rest.images, rest.labels))
+    assert said["unlabelled ones as the teacher says"] == right_share(known.logits, splits)
+    assert said["twin"] == pytest.approx(right_share(nodes.logits, splits))
+
+
+def right_share(logits: Tensor, splits: Splits) -> float:
+    """Accuracy on the test images, in [0, 1]."""
+    return (logits.argmax(1) == splits.test.labels).float().mean().item()
+
+
+def test_labels_spread_to_images_that_a_few_labels_would_not_tell(
+    given: tuple[Student, Splits],
+) -> None:
+    student, splits = given
+    labelled, rest = with_few_labels(splits, 0.05, seed=0)
+    bank = student.bank(labelled.train.images, labelled.train.labels)
+    answers = spread_labels(student, bank, rest.images)
+    torch.testing.assert_close(answers.sum(1), torch.ones(len(rest)))
+    means = torch.stack([bank.keys[bank.labels == c].mean(0) for c in range(10)])
+    keys = student.bank(rest.images, rest.labels).keys
+    by_means = torch.cdist(keys, means).argmin(1)
+    spread_right, means_right = (
+        (found == rest.labels).float().mean() for found in (answers.argmax(1), by_means)
     )
+    assert spread_right > max(means_right, 0.97)
+
+
+def test_spread_labels_go_to_the_images_that_had_none(given: tuple[Student, Splits]) -> None:
+    _, splits = given
+    labelled, rest = with_few_labels(splits, 0.1, seed=2)
+    wrong = nn.functional.one_hot((rest.labels + 1) % 10, 10).float()
+    told = with_spread_labels(splits.train, 0.1, 2, wrong)
+    assert torch.equal(told.images, splits.train.images)
+    right = told.labels == splits.train.labels
+    assert right.sum() == len(labelled.train)
+    assert torch.equal(splits.train.images[right], labelled.train.images)
+    assert torch.equal(told.labels[~right], (rest.labels + 1) % 10)
 
 
 def words(folder: Path, **more: object) -> tuple[Config, Splits]:
@@ -155,3 +195,5 @@ def test_few_labels_of_texts_are_learned_from(
     found = few_labels.learn_from_few_labels(config, splits, 0.2)
     assert list(found["method"])[:3] == ["teacher", "twin", "labelled nodes"]
     assert found["accuracy"].between(0, 1).all() and set(found["labels"]) == {22}
+    assert list(found["method"])[-1] == "trained on spread labels"
+    assert Run.open(tmp_path / "runs" / f"{config.runtime.run}-spread").load_student()

@@ -1,6 +1,7 @@
-"""Few labels: teacher, student and twin learn from a share of them, in the only way that is tried.
+"""Few labels: teacher, student and twin learn from a share of them; then the graph spreads these.
 
-Few images make short epochs, hence more of them and smaller batches than the defaults.
+Few images make short epochs, hence more of them and smaller batches than the defaults. What is
+trained on all images under the labels that were spread is trained as the defaults, or you, have it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,18 @@ import pandas as pd
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
+from cnn2gnn.distillation.on_labels import learn_from_labels
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.distillation.sizes import fitting
-from cnn2gnn.evaluation.few_labels import compare, with_few_labels
+from cnn2gnn.evaluation.few_labels import (
+    accuracies,
+    compare,
+    spread_labels,
+    with_few_labels,
+    with_spread_labels,
+)
+from cnn2gnn.evaluation.metrics import accuracy
+from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.runs.own import Own
 
 EPOCHS, BATCH_SIZE = 60, 30  # of the teacher, and of stage one
@@ -61,13 +71,18 @@ def check_few_labels(config: Config, splits: Splits, share: float) -> None:
 def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.DataFrame:
     """Train on a share of the labels, and put the other images into the bank.
 
+    Then train another student on all images, under the labels that spread over the graph of the
+    first, without a teacher.
+
     Args:
-        config: its run is made, or goes on; see `few_labels_config`.
+        config: its run is made, or goes on, and that of the other student, `…-spread`; see
+            `few_labels_config`.
         splits: all images and labels.
         share: of the training labels that are kept, drawn by the seed of `config`.
 
     Returns:
-        One row a method: method, accuracy on test in [0, 1], labels (how many were kept).
+        One row a method: method, accuracy on test in [0, 1], labels (how many were kept), and
+        `told`, the accuracy of the labels that were spread, on the training images without one.
 
     Raises:
         ConfigError: graph, stem, augmentation or teacher does not fit the data.
@@ -77,8 +92,21 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
     few, labelled, rest = _prepared(config, splits, share)
     session = Session.start(few, Own(labelled))
     student, twin = session.student(), session.baseline("twin")
-    found = compare(student, twin, session.teacher, labelled, rest)
-    return found.assign(labels=len(labelled.train))
+    bank = student.bank(labelled.train.images, labelled.train.labels)
+    answers = spread_labels(student, bank, rest.images)  # (m, C)
+    found = compare(student, twin, session.teacher, labelled, rest, answers)
+    train = with_spread_labels(splits.train, share, config.runtime.seed, answers)
+    runtime = replace(config.runtime, run=f"{config.runtime.run}-spread")
+    again = learn_from_labels(replace(config, runtime=runtime), labelled._replace(train=train))
+    alone = no_graph(again, splits.test.images)
+    with_graph = inductive(again, alone, again.bank(train.images, train.labels))
+    said = {
+        "trained on spread labels, no graph": alone.logits,
+        "trained on spread labels": with_graph.logits,
+    }
+    found = pd.concat([found, accuracies(said, splits.test)])
+    told = accuracy(answers.cpu(), rest.labels)
+    return found.assign(labels=len(labelled.train), told=told)
 
 
 def _prepared(config: Config, splits: Splits, share: float) -> tuple[Config, Splits, ImageSet]:

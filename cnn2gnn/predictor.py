@@ -24,6 +24,7 @@ from cnn2gnn.evaluation.bank_changes import (
     names_with,
     shrunk,
 )
+from cnn2gnn.evaluation.few_labels import spread_labels
 from cnn2gnn.evaluation.late_classes import graph_of, probabilities
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import GraphLearner, SparseGraph
@@ -164,6 +165,21 @@ class Predictor:
         if self.bank is None:
             return nodes.logits.float().softmax(1).cpu().numpy()
         found = probabilities(self.student, nodes, self.bank, len(self.classes))
+        return found.cpu().numpy()
+
+    def spread(self, images: Images) -> np.ndarray:
+        """Return the probabilities of the classes of all of these images at once, `(N, C)`.
+
+        The bank's labels spread over the graph of the bank and the images (`graph.spreading`). It
+        is for a few labels and many images that have none: how these lie to each other tells more
+        than a network could learn from the labels. So here images do change each other's answers,
+        and are expected to be of the classes in the shares in which the bank has them.
+
+        Raises:
+            DataError, ValueError: as `add`.
+        """
+        bank = changeable(self.student, self.bank)
+        found = spread_labels(self.student, bank, self._pixels(images), len(self.classes))
         return found.cpu().numpy()
 
     def add(

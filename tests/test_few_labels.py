@@ -121,7 +121,7 @@ def test_labels_spread_to_images_that_a_few_labels_would_not_tell(
     student, splits = given
     labelled, rest = with_few_labels(splits, 0.05, seed=0)
     bank = student.bank(labelled.train.images, labelled.train.labels)
-    answers = spread_labels(student, bank, rest.images)
+    answers = spread_labels(student, bank, rest.images, 10)
     torch.testing.assert_close(answers.sum(1), torch.ones(len(rest)))
     means = torch.stack([bank.keys[bank.labels == c].mean(0) for c in range(10)])
     keys = student.bank(rest.images, rest.labels).keys

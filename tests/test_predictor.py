@@ -28,6 +28,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randint(0, 256, (120, 3, 8, 8), generator=GENERATOR, dtype=torch.uint8)
 LABELS = torch.arange(120) % 3
 CLASSES = ("cat", "دجاجة", "$x_1$")
+CLASSES_OF_DIGITS = tuple("0123456789")
 
 
 def untrained(**config: object) -> Predictor:
@@ -182,6 +183,31 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no space"):
         predictor.save(path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+def test_labels_spread_to_all_images_at_once(small_run: Run, predictor: Predictor) -> None:
+    splits = small_run.load_splits()
+    few = torch.cat([(splits.train.labels == c).nonzero()[:2, 0] for c in range(10)])
+    kept = Predictor(predictor.student, predictor.bank.subset(few.sort().values), CLASSES_OF_DIGITS)
+    found = kept.spread(splits.test.images)
+    assert found.dtype == np.float32 and found.shape == (len(splits.test), 10)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    right = (found.argmax(1) == splits.test.labels.numpy()).mean()
+    assert right > 0.9, "two labels a class, on keys that all labels have taught"
+    some = kept.spread(splits.test.images[:200])
+    assert not np.allclose(some, found[:200], atol=1e-3), "the other images have a say"
+    assert len(kept.bank) == 20 and kept.classes == CLASSES_OF_DIGITS
+
+
+def test_labels_of_a_late_class_spread_as_well() -> None:
+    predictor = untrained()
+    late = (IMAGES[:40] // 8) + 200  # unlike all others
+    predictor.add(late[:10], "late", new="late")
+    found = predictor.spread(torch.cat([late[10:], IMAGES[40:80]]))
+    assert found.shape == (70, 4)
+    assert found[:30, 3].min() > found[30:, 3].max()
+    with pytest.raises(ValueError, match="graph='none' finds no nearest nodes"):
+        untrained(graph="none").spread(IMAGES)
 
 
 def test_without_a_graph_it_predicts_but_has_no_reasons() -> None:

@@ -93,7 +93,7 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
     session = Session.start(few, Own(labelled))
     student, twin = session.student(), session.baseline("twin")
     bank = student.bank(labelled.train.images, labelled.train.labels)
-    answers = spread_labels(student, bank, rest.images)  # (m, C)
+    answers = spread_labels(student, bank, rest.images, len(rest.classes))  # (m, C)
     found = compare(student, twin, session.teacher, labelled, rest, answers)
     train = with_spread_labels(splits.train, share, config.runtime.seed, answers)
     runtime = replace(config.runtime, run=f"{config.runtime.run}-spread")

@@ -109,16 +109,23 @@ def with_answers(student: Student, bank: Bank, images: Tensor, answers: Tensor) 
 
 
 @torch.no_grad()
-def spread_labels(student: Student, bank: Bank, images: Tensor) -> Tensor:
-    """Return what images `(m, C, H, W)` of unknown class are, `(m, C)`, by the bank's labels.
+def spread_labels(student: Student, bank: Bank, images: Tensor, classes: int) -> Tensor:
+    """Return what images `(m, C, H, W)` of unknown class are, by the bank's labels.
 
     These spread along the student's own graph over the bank and all of the images at once; see
-    `graph.spreading`. Rows sum to 1: answers as `with_answers` takes them.
+    `graph.spreading`. The network has no say in it but for the keys.
+
+    Args:
+        classes: how many there are, late ones included.
+
+    Returns:
+        `(m, classes)`, rows sum to 1: answers as `with_answers` takes them.
     """
     nodes = student.enlarged(bank, images, torch.full((len(images),), -1))
     rows = torch.arange(len(nodes), device=nodes.labels.device)
     graph = replace(student.network.bank_graph(nodes, rows), sources=None)
-    return spread(graph, nodes.answers, nodes.labels >= 0)[len(bank) :]
+    answers = F.one_hot(nodes.labels.clamp(min=0), classes).float()
+    return spread(graph, answers, nodes.labels >= 0)[len(bank) :]
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from cnn2gnn.evaluation.bank_changes import (
     names_with,
     shrunk,
 )
-from cnn2gnn.evaluation.few_labels import spread_labels
+from cnn2gnn.evaluation.label_spreading import spread_labels
 from cnn2gnn.evaluation.late_classes import graph_of, probabilities
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import GraphLearner, SparseGraph
@@ -178,9 +178,10 @@ class Predictor:
         Raises:
             DataError, ValueError: as `add`.
         """
-        bank = changeable(self.student, self.bank)
-        found = spread_labels(self.student, bank, self._pixels(images), len(self.classes))
-        return found.cpu().numpy()
+        bank, pixels = changeable(self.student, self.bank), self._pixels(images)
+        both = self.student.enlarged(bank, pixels, torch.full((len(pixels),), -1))
+        found = spread_labels(self.student, both, len(self.classes))  # (M + N, C)
+        return found[len(bank) :].cpu().numpy()
 
     def add(
         self, images: Images, labels: str | Sequence[str], new: str | Sequence[str] = ()

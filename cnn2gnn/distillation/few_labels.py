@@ -9,25 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
+from torch import Tensor
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.on_labels import learn_from_labels
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.distillation.sizes import fitting
-from cnn2gnn.evaluation.few_labels import (
-    accuracies,
-    compare,
-    spread_labels,
-    with_few_labels,
-    with_spread_labels,
-)
+from cnn2gnn.evaluation.few_labels import compare, few_labels, with_few_labels
+from cnn2gnn.evaluation.label_spreading import spread_labels, votes, votes_by_features
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.runs.own import Own
 
 EPOCHS, BATCH_SIZE = 60, 30  # of the teacher, and of stage one
 GRAPH_EPOCHS, GRAPH_BATCH_SIZE = 30, 60  # of stage two
+# labels are spread, and a student is trained on what they say; a third time would tell no more
+ROUNDS = ("labels spread over its graph", "labels spread again")
 
 
 def few_labels_config(config: Config, labels: int) -> Config:
@@ -71,18 +69,18 @@ def check_few_labels(config: Config, splits: Splits, share: float) -> None:
 def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.DataFrame:
     """Train on a share of the labels, and put the other images into the bank.
 
-    Then train another student on all images, under the labels that spread over the graph of the
-    first, without a teacher.
+    Then spread the labels over the graph of all images, and train another student on what they say.
+    Its graph is better: the labels are spread again, over that one, and a last student is trained.
 
     Args:
-        config: its run is made, or goes on, and that of the other student, `…-spread`; see
-            `few_labels_config`.
+        config: its run is made, or goes on, and those of the two other students, `…-spread-1`
+            and `…-spread-2`, which have no teacher; see `few_labels_config`.
         splits: all images and labels.
         share: of the training labels that are kept, drawn by the seed of `config`.
 
     Returns:
-        One row a method: method, accuracy on test in [0, 1], labels (how many were kept), and
-        `told`, the accuracy of the labels that were spread, on the training images without one.
+        One row a method: method, accuracy on test in [0, 1], labels (how many were kept), and where
+        labels were spread `told`, which share of the others is right, else NaN.
 
     Raises:
         ConfigError: graph, stem, augmentation or teacher does not fit the data.
@@ -92,21 +90,36 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
     few, labelled, rest = _prepared(config, splits, share)
     session = Session.start(few, Own(labelled))
     student, twin = session.student(), session.baseline("twin")
-    bank = student.bank(labelled.train.images, labelled.train.labels)
-    answers = spread_labels(student, bank, rest.images, len(rest.classes))  # (m, C)
-    found = compare(student, twin, session.teacher, labelled, rest, answers)
-    train = with_spread_labels(splits.train, share, config.runtime.seed, answers)
-    runtime = replace(config.runtime, run=f"{config.runtime.run}-spread")
-    again = learn_from_labels(replace(config, runtime=runtime), labelled._replace(train=train))
-    alone = no_graph(again, splits.test.images)
-    with_graph = inductive(again, alone, again.bank(train.images, train.labels))
-    said = {
-        "trained on spread labels, no graph": alone.logits,
-        "trained on spread labels": with_graph.logits,
-    }
-    found = pd.concat([found, accuracies(said, splits.test)])
-    told = accuracy(answers.cpu(), rest.labels)
-    return found.assign(labels=len(labelled.train), told=told)
+    said = compare(student, twin, session.teacher, labelled, rest)
+    train, test, classes = splits.train, splits.test, len(splits.train.classes)
+    labels = few_labels(train, share, config.runtime.seed)  # (N,), −1 for none
+    nodes, told = no_graph(student, test.images), {}
+    by_features = votes_by_features(student, train.images, labels, classes, nodes)
+    said["labels spread over plain features"] = by_features
+    for again, name in enumerate(ROUNDS, 1):
+        bank = student.bank(train.images, labels)
+        answers = spread_labels(student, bank, classes)  # (N, C)
+        said[name] = votes(student, nodes, bank, answers)
+        train = replace(train, labels=answers.argmax(1).cpu())
+        told[name] = _told(train.labels, splits.train.labels, labels)
+        named = replace(config.runtime, run=f"{config.runtime.run}-spread-{again}")
+        taught = labelled._replace(train=train)
+        student = learn_from_labels(replace(config, runtime=named), taught)
+        nodes = no_graph(student, test.images)
+    said["trained on spread labels, no graph"] = nodes.logits
+    bank = student.bank(train.images, train.labels)
+    said["trained on spread labels"] = inductive(student, nodes, bank).logits
+    rows = [
+        {"method": name, "accuracy": accuracy(found.cpu(), test.labels), "told": told.get(name)}
+        for name, found in said.items()
+    ]
+    return pd.DataFrame(rows).assign(labels=len(labelled.train))
+
+
+def _told(found: Tensor, true: Tensor, given: Tensor) -> float:
+    """Accuracy of labels `(N,)` where none was given (−1)."""
+    none = given < 0
+    return (found[none] == true[none]).float().mean().item()
 
 
 def _prepared(config: Config, splits: Splits, share: float) -> tuple[Config, Splits, ImageSet]:

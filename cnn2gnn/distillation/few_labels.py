@@ -6,9 +6,12 @@ trained on all images under the labels that were spread is trained as the defaul
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from cnn2gnn.config import Config
@@ -17,9 +20,10 @@ from cnn2gnn.distillation.on_labels import learn_from_labels
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.distillation.sizes import fitting
 from cnn2gnn.evaluation.few_labels import compare, few_labels, with_few_labels
-from cnn2gnn.evaluation.label_spreading import spread_labels, votes, votes_by_features
+from cnn2gnn.evaluation.label_spreading import spread_labels, votes, votes_between
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import inductive, no_graph
+from cnn2gnn.models.student import Student, raw_pixels
 from cnn2gnn.runs.own import Own
 
 EPOCHS, BATCH_SIZE = 60, 30  # of the teacher, and of stage one
@@ -94,8 +98,7 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
     train, test, classes = splits.train, splits.test, len(splits.train.classes)
     labels = few_labels(train, share, config.runtime.seed)  # (N,), −1 for none
     nodes, told = no_graph(student, test.images), {}
-    by_features = votes_by_features(student, train.images, labels, classes, nodes)
-    said["labels spread over plain features"] = by_features
+    said |= _unlearned(student, train, labels, test)
     for again, name in enumerate(ROUNDS, 1):
         bank = student.bank(train.images, labels)
         answers = spread_labels(student, bank, classes)  # (N, C)
@@ -114,6 +117,22 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
         for name, found in said.items()
     ]
     return pd.DataFrame(rows).assign(labels=len(labelled.train))
+
+
+def _unlearned(
+    student: Student, train: ImageSet, labels: Tensor, test: ImageSet
+) -> dict[str, Tensor]:
+    """Votes `(N, C)` where labels `(M,)` are spread by distances that nobody has learned."""
+    k, classes = student.config.k, len(train.classes)
+    spaces: dict[str, Callable[[Tensor], Tensor]] = {"plain features": student.features}
+    if train.modality == "image":
+        spaces["raw pixels"] = partial(raw_pixels, device=torch.device("cpu"))
+    return {
+        f"labels spread over {name}": votes_between(
+            seen(train.images), labels, classes, seen(test.images), k
+        )
+        for name, seen in spaces.items()
+    }
 
 
 def _told(found: Tensor, true: Tensor, given: Tensor) -> float:

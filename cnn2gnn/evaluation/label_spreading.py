@@ -40,21 +40,19 @@ def votes(student: Student, nodes: StudentOutput, bank: Bank, answers: Tensor) -
 
 
 @torch.no_grad()
-def votes_by_features(
-    student: Student, images: Tensor, labels: Tensor, classes: int, nodes: StudentOutput
-) -> Tensor:
-    """As `votes` of what `spread_labels` says, on features of which no distance was learned.
+def votes_between(points: Tensor, labels: Tensor, classes: int, queries: Tensor, k: int) -> Tensor:
+    """As `votes` of what `spread_labels` says, where no distance was learned.
 
     Args:
-        images, labels: of the bank's nodes, `(M, C, H, W)` and `(M,)`.
+        points: the nodes, `(M, d)`: plain features, or raw pixels; queries: `(N, d)`.
+        labels: of the nodes, `(M,)`, −1 where one has none.
 
     Returns:
-        `(N, classes)`, from adaptive neighbours of the stem's features as they are.
+        `(N, classes)`, from adaptive neighbours, k a node.
     """
-    features, learner = student.features(images), AdaptiveNeighbours(student.config.k)
-    labels = labels.to(features.device)
-    said = spread(learner(features), _one_hot(labels, classes), labels >= 0)
-    return learner(nodes.features, features).aggregate(said)
+    learner, labels = AdaptiveNeighbours(k), labels.to(points.device)
+    said = spread(learner(points), _one_hot(labels, classes), labels >= 0)
+    return learner(queries, points).aggregate(said)
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -111,9 +111,7 @@ class Student(nn.Module):
         learner = self.network.learner
         if learner is None or learner.space == "features":
             return None
-        device = self.normalise.mean.device
-        parts = (as_floats(part.to(device).flatten(1)) for part in images.split(500))
-        return collected(parts, len(images))
+        return raw_pixels(images, self.normalise.mean.device)
 
     def embed(self, images: Tensor) -> Tensor:
         """uint8 images `(B, C, H, W)` to node features `(B, d)`."""
@@ -218,6 +216,12 @@ class Student(nn.Module):
             )
         load_state(student, tensors, source)
         return student.eval()
+
+
+def raw_pixels(images: Tensor, device: torch.device) -> Tensor:
+    """Return images `(M, C, H, W)` as `(M, p)`, those of uint8 in [0, 1]."""
+    parts = (as_floats(part.to(device).flatten(1)) for part in images.split(500))
+    return collected(parts, len(images))
 
 
 def _kinds(stem: nn.Module | None, learner: GraphLearner | None) -> dict[str, str]:

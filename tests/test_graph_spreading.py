@@ -34,7 +34,8 @@ def by_hand(graph: SparseGraph, answers: Tensor, known: Tensor) -> np.ndarray:
     sources = np.where(known.numpy()[:, None], answers.double().numpy(), 0)
     found = np.linalg.solve(np.eye(len(dense)) - FAR * normalised, sources)
     unknown = ~known.numpy()
-    found *= answers[known].double().mean(0).numpy() / found[unknown].sum(0)
+    shares = (answers[known].double().sum(0).numpy() + 1) / (known.sum().item() + 3)
+    found *= shares / found[unknown].sum(0)
     found /= found.sum(1, keepdims=True)
     return np.where(known.numpy()[:, None], answers.double().numpy(), found)
 
@@ -89,13 +90,13 @@ def test_two_moons_are_told_apart_by_a_label_each() -> None:
     assert (nearest == y).float().mean() < 0.9
 
 
-def test_a_node_that_no_label_reaches_has_the_shares_of_the_classes() -> None:
+def test_a_node_that_no_label_reaches_has_the_shares_that_classes_are_thought_to_have() -> None:
     far = torch.cat([torch.randn(10, 2), torch.randn(10, 2) + 1000])
     graph = AdaptiveNeighbours(3)(far)
     answers = torch.eye(4)[torch.arange(20) % 4]
     known = torch.arange(20) < 6  # classes 0 and 1 twice, 2 and 3 once
     found = spread(graph, answers, known)
-    torch.testing.assert_close(found[10:], torch.tensor([[2, 2, 1, 1]]).expand(10, 4) / 6)
+    torch.testing.assert_close(found[10:], torch.tensor([[3, 3, 2, 2]]).expand(10, 4) / 10)
 
 
 def test_all_known_is_nothing_to_do() -> None:

@@ -30,8 +30,8 @@ def spread(graph: SparseGraph, answers: Tensor, known: Tensor) -> Tensor:
 
     W is symmetric, so that who looks at a node counts as whom it looks at: few nodes look at a
     labelled one. The last line (Zhu, Ghahramani, Lafferty, ICML 2003) gives each class as large a
-    share of the unknown nodes as it has of the known ones, p; where labels are few, it depends on
-    chance which of them lies in the middle of many.
+    share of the unknown nodes, p, as it has of the known ones, and of one more of each class, for
+    few labels tell little of shares. It depends on chance which of them lies in the middle of many.
 
     Args:
         graph: within the N nodes.
@@ -52,7 +52,8 @@ def spread(graph: SparseGraph, answers: Tensor, known: Tensor) -> Tensor:
         )
     if not known.any():
         raise ValueError("known: no node is, so there is nothing to spread")
-    shares = answers[known].mean(0)  # p, (C,)
+    # p_c = (n_c + 1) / (n + C), n_c = Σ_{i known} y_ic: Laplace's rule of succession
+    shares = (answers[known].sum(0) + 1) / (known.sum() + answers.shape[1])  # (C,)
     sources = answers.where(known[:, None], 0)  # Y, (N, C)
     found = _consistent(graph.symmetrise(), sources.cpu()).to(answers)  # F, (N, C)
     mass = found[~known].sum(0)  # Σ_l F_lc

@@ -6,16 +6,22 @@ import pytest
 import torch
 
 from cnn2gnn.config import StudentConfig
+from cnn2gnn.data import Splits
 from cnn2gnn.evaluation.label_noise import (
+    as_far_as_it_helps,
     confident_joint,
+    corrections,
     detection,
     flipped,
+    judged,
     leave_one_out,
     suspicion,
     votes,
 )
+from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
+from cnn2gnn.runs import Run
 
 TRUE = torch.arange(4).repeat_interleave(50)
 WRONG = flipped(TRUE, 0.1, 4, seed=0)
@@ -65,6 +71,50 @@ def test_the_corrected_bank_has_the_right_labels_and_their_residuals() -> None:
     assert torch.equal(after.residuals, bank(TRUE).residuals)
     with pytest.raises(ValueError, match="rows: 200 is no node, allowed are 0 to 199"):
         before.relabelled(torch.tensor([200]), torch.tensor([0]))
+
+
+@pytest.fixture(scope="module")
+def noisy(small_run: Run) -> tuple[Student, Splits, Bank]:
+    """A student that learned the right labels, and a bank in which a tenth of them is wrong."""
+    learned, splits = small_run.load_student(), small_run.load_splits()
+    wrong = flipped(splits.train.labels, 0.1, 10, seed=0)
+    return learned, splits, learned.bank(splits.train.images, wrong)
+
+
+def test_a_node_is_judged_as_the_query_that_it_would_be_without_itself(
+    noisy: tuple[Student, Splits, Bank],
+) -> None:
+    learned, splits, whole = noisy
+    said = judged(learned, splits.train.images, whole)
+    for row in (0, 17):
+        others = torch.arange(len(whole)) != row
+        nodes = no_graph(learned, splits.train.images[row : row + 1])
+        alone = inductive(learned, nodes, whole.subset(others)).logits.softmax(1)
+        torch.testing.assert_close(said[row : row + 1], alone, rtol=1e-3, atol=1e-3)
+    table = detection(suspicion(said, whole.labels), whole.labels != splits.train.labels)
+    assert table["precision"].iloc[-1] > 0.95
+
+
+def test_labels_are_corrected_as_far_as_it_helps(noisy: tuple[Student, Splits, Bank]) -> None:
+    learned, splits, whole = noisy
+    true = splits.train.labels
+    said = judged(learned, splits.train.images, whole)
+    flagged = as_far_as_it_helps(learned, whole, said, splits.validation)
+    found = corrections(learned, whole, said, flagged, true, splits.test)
+    assert found["precision"] > 0.9 and found["recall"] > 0.9
+    assert found["right after"] > 0.98 > found["right before"]
+    assert found["flagged"] == flagged.sum()
+
+
+def test_a_judge_that_knows_nothing_corrects_nothing(noisy: tuple[Student, Splits, Bank]) -> None:
+    learned, splits, whole = noisy
+    shifted = torch.nn.functional.one_hot((whole.labels + 1) % 10, 10).float()
+    flagged = as_far_as_it_helps(learned, whole, shifted, splits.validation)
+    assert flagged.float().mean() <= 0.05, "a small share may be harmless"
+    everything = corrections(
+        learned, whole, shifted, flagged | True, splits.train.labels, splits.test
+    )
+    assert everything["corrected"] < everything["noisy"] - 0.1, "and all of it would not be"
 
 
 def test_without_neighbours_nobody_is_suspect() -> None:

@@ -1,7 +1,9 @@
 """Wrong labels: the graph finds them, and the bank is corrected without any training.
 
-A node whose neighbours are of another class than its label says is suspect. Its own label has no
-part in that: it is no neighbour of itself.
+A node is suspect where its neighbours are of another class than its label says, or where the
+student, with these neighbours, predicts another one. It is no neighbour of itself. The student has
+been taught the label, right or wrong, but as long as it has not learned its images by heart, it is
+the better judge.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 
 SHARES = (0.01, 0.05, 0.1)  # of the nodes, the most suspect first
+CORRECTED = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0)  # of the nodes, at most
+_CHUNK = 500  # nodes at once
 
 
 def flipped(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
@@ -62,10 +66,59 @@ def votes(graph: SparseGraph, labels: Tensor, classes: int) -> Tensor:
     return mass / graph.weights.sum(1, keepdim=True)
 
 
-def suspicion(votes: Tensor, labels: Tensor) -> Tensor:
-    """How much the neighbours speak against the label of each node, `(N,)` in [0, 1]."""
-    # a_i = 1 − Σ_j s_ij [y_j = y_i]
-    return 1 - votes.gather(1, labels[:, None])[:, 0]
+@torch.no_grad()
+def judged(student: Student, images: Tensor, bank: Bank) -> Tensor:
+    """What the student says of each node, as a query among the others, `(M, C)`; rows sum to 1.
+
+    Args:
+        images: of the bank's nodes, `(M, C, H, W)`.
+
+    Raises:
+        ValueError: the student has no graph.
+    """
+    nodes, network = no_graph(student, images), student.network
+    said = []
+    for rows in torch.arange(len(bank), device=bank.labels.device).split(_CHUNK):
+        pixels = None if nodes.pixels is None else nodes.pixels[rows]
+        graph = network.find_graph(nodes.features[rows], bank, rows, pixels)
+        said.append(network.apply_graph(nodes.features[rows], graph, bank).logits.softmax(1))
+    return torch.cat(said)
+
+
+def suspicion(said: Tensor, labels: Tensor) -> Tensor:
+    """How much is said against the label of each node, `(N,)` in [0, 1].
+
+    Args:
+        said: `votes`, or what the student `judged`, `(N, C)`.
+    """
+    # a_i = 1 − p_i,y_i
+    return 1 - said.gather(1, labels[:, None])[:, 0]
+
+
+@torch.no_grad()
+def as_far_as_it_helps(student: Student, bank: Bank, said: Tensor, validation: ImageSet) -> Tensor:
+    """Return which nodes to correct, bool `(M,)`: of the most suspect, some share of `CORRECTED`.
+
+    It is the one with which the student predicts validation images best, by cross-entropy: few
+    images tell accuracies hardly apart. So a student that often errs itself corrects few labels.
+
+    Args:
+        said: `(M, C)`; a node gets the class of which most is said, if that is not its label.
+    """
+    order = suspicion(said, bank.labels).argsort(descending=True, stable=True)
+    other = said.argmax(1) != bank.labels  # (M,)
+    nodes = no_graph(student, validation.images)
+    best, chosen = torch.inf, torch.zeros_like(other)
+    for share in CORRECTED:
+        most = torch.zeros_like(other)
+        most[order[: round(share * len(order))]] = True
+        flagged = most & other
+        corrected = _corrected(bank, said, flagged)
+        logits = inductive(student, nodes, corrected).logits
+        found = F.cross_entropy(logits, validation.labels.to(logits.device)).item()
+        if found < best:
+            best, chosen = found, flagged
+    return chosen
 
 
 def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -102,26 +155,27 @@ def detection(suspicion: Tensor, wrong: Tensor) -> pd.DataFrame:
 
 
 def corrections(
-    student: Student, bank: Bank, votes: Tensor, flagged: Tensor, true: Tensor, test: ImageSet
+    student: Student, bank: Bank, said: Tensor, flagged: Tensor, true: Tensor, test: ImageSet
 ) -> dict[str, float]:
-    """What is gained where the flagged nodes get the label that most of their neighbours have.
+    """What is gained where the flagged nodes get the class of which most is said.
 
     Args:
-        bank: with the labels that were given; votes: of its nodes, `(M, C)`.
+        bank: with the labels that were given; said: of its nodes, `(M, C)`.
         flagged: bool `(M,)`; true: the right labels, int64 `(M,)`.
 
     Returns:
-        By name, each in [0, 1]: precision and recall of what is flagged; the share of right labels,
-        `right before` and `right after`; and the accuracy on test images with the labels as they
-        were given (`noisy`), `corrected`, and `all true`.
+        By name: `flagged`, how many nodes; each of these in [0, 1]: precision (NaN of none) and
+        recall of what is flagged; the share of right labels, `right before` and `right after`; and
+        the accuracy on test images with the labels as they were given (`noisy`), `corrected`, and
+        `all true`.
     """
     wrong, everywhere = bank.labels != true, torch.arange(len(bank))
-    rows = flagged.nonzero()[:, 0]
-    corrected = bank.relabelled(rows, votes[rows].argmax(1))
+    corrected = _corrected(bank, said, flagged)
     nodes = no_graph(student, test.images)
     banks = {"noisy": bank, "corrected": corrected, "all true": bank.relabelled(everywhere, true)}
     return {
-        "precision": wrong[rows].float().mean().item(),
+        "flagged": int(flagged.sum()),
+        "precision": wrong[flagged].float().mean().item(),
         "recall": ((flagged & wrong).sum() / wrong.sum()).item(),
         "right before": (~wrong).float().mean().item(),
         "right after": (corrected.labels == true).float().mean().item(),
@@ -129,3 +183,9 @@ def corrections(
         name: accuracy(inductive(student, nodes, each).logits, test.labels)
         for name, each in banks.items()
     }
+
+
+def _corrected(bank: Bank, said: Tensor, flagged: Tensor) -> Bank:
+    """The bank, its `flagged` nodes `(M,)` under the class of which most is said."""
+    rows = flagged.nonzero()[:, 0]
+    return bank.relabelled(rows, said[rows].argmax(1))

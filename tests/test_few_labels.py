@@ -176,7 +176,7 @@ def test_few_labels_of_texts_are_learned_from(
 ) -> None:
     for name in ("EPOCHS", "GRAPH_EPOCHS"):
         monkeypatch.setattr(recipe, name, 2)
-    config, splits = words(tmp_path, teacher="text-cnn")
+    config, splits = words(tmp_path, teacher="text-cnn", k=1000)  # more than there are texts
     found = recipe.learn_from_few_labels(config, splits, 0.2)
     assert list(found["method"])[:3] == ["teacher", "twin", "labelled nodes"]
     assert found["accuracy"].between(0, 1).all() and set(found["labels"]) == {22}

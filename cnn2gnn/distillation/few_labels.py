@@ -105,9 +105,9 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
         said[name] = votes(student, nodes, bank, answers)
         train = replace(train, labels=answers.argmax(1).cpu())
         told[name] = _told(train.labels, splits.train.labels, labels)
-        named = replace(config.runtime, run=f"{config.runtime.run}-spread-{again}")
-        taught = labelled._replace(train=train)
-        student = learn_from_labels(replace(config, runtime=named), taught)
+        student = learn_from_labels(
+            _again(config, again, len(train)), labelled._replace(train=train)
+        )
         nodes = no_graph(student, test.images)
     said["trained on spread labels, no graph"] = nodes.logits
     bank = student.bank(train.images, train.labels)
@@ -117,6 +117,13 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
         for name, found in said.items()
     ]
     return pd.DataFrame(rows).assign(labels=len(labelled.train))
+
+
+def _again(config: Config, again: int, images: int) -> Config:
+    """The configuration of who learns from spread labels; k is at most half of the images."""
+    named = replace(config.runtime, run=f"{config.runtime.run}-spread-{again}")
+    student = replace(config.student, k=min(config.student.k, images // 2))
+    return replace(config, student=student, runtime=named)
 
 
 def _unlearned(

@@ -15,7 +15,7 @@ help: ## list the targets
 
 demo: $(VENV)/.installed ## install, run the notebooks on the embedded digits, print the results
 	@echo "1,797 digits. 01-04: a graph student beside its twin; digits this easy leave little to gain."
-	@echo "05: what the graph is worth here: digits that arrive after training, and wrong labels."
+	@echo "05: what the graph is worth here: late classes, wrong labels, few labels."
 	$(BIN)/cnn2gnn run --dataset digits --run demo --notebooks 01,02,03,04,05
 
 test: $(VENV)/.installed-test ## install, lint, check types, run every notebook and every test

@@ -176,7 +176,8 @@ class Predictor:
         and are expected to be of the classes in the shares in which the bank has them.
 
         Raises:
-            DataError, ValueError: as `add`.
+            DataError: an image is none that the student takes.
+            ValueError: the student finds no neighbours.
         """
         bank, pixels = changeable(self.student, self.bank), self._pixels(images)
         both = self.student.enlarged(bank, pixels, torch.full((len(pixels),), -1))

@@ -14,7 +14,7 @@ from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.distillation import few_labels as recipe
 from cnn2gnn.evaluation.few_labels import compare, few_labels, with_answers, with_few_labels
-from cnn2gnn.evaluation.label_spreading import spread_labels, votes, votes_between
+from cnn2gnn.evaluation.label_spreading import spread_labels, votes_over_graph, votes_over_points
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.student import Student
 from cnn2gnn.models.teacher import Teacher
@@ -122,8 +122,8 @@ def test_labels_spread_to_images_that_a_few_labels_would_not_tell(
     assert spread_right > max(means_right, 0.97)
     test = no_graph(student, splits.test.images)
     for voted in (
-        votes(student, test, bank, answers),
-        votes_between(student.features(train.images), bank.labels, 10, test.features, 10),
+        votes_over_graph(student, test, bank, answers),
+        votes_over_points(student.features(train.images), bank.labels, 10, test.features, 10),
     ):
         torch.testing.assert_close(voted.sum(1), torch.ones(len(splits.test)))
         assert (voted.argmax(1) == splits.test.labels).float().mean() > 0.95

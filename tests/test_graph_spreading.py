@@ -64,9 +64,8 @@ def test_the_order_of_the_nodes_and_the_unknown_answers_do_not_matter(seed: int)
 
 
 def test_unknown_nodes_have_the_classes_in_the_shares_of_the_known() -> None:
-    """Before each node's answers are brought to a sum of 1; so nearly, in a balanced graph."""
-    nodes = torch.arange(40).float()[:, None] + torch.tensor([[0.0]])
-    graph = AdaptiveNeighbours(2)(nodes)
+    """Exactly so before the answers of each node are brought to a sum of 1; here, nearly."""
+    graph = AdaptiveNeighbours(2)(torch.arange(40).float()[:, None])
     known = torch.zeros(40, dtype=torch.bool)
     known[[2, 37]] = True
     answers = torch.zeros(40, 2)

@@ -20,7 +20,7 @@ from cnn2gnn.distillation.on_labels import learn_from_labels
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.distillation.sizes import fitting
 from cnn2gnn.evaluation.few_labels import compare, few_labels, with_few_labels
-from cnn2gnn.evaluation.label_spreading import spread_labels, votes, votes_between
+from cnn2gnn.evaluation.label_spreading import spread_labels, votes_over_graph, votes_over_points
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.student import Student, raw_pixels
@@ -102,7 +102,7 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
     for again, name in enumerate(ROUNDS, 1):
         bank = student.bank(train.images, labels)
         answers = spread_labels(student, bank, classes)  # (N, C)
-        said[name] = votes(student, nodes, bank, answers)
+        said[name] = votes_over_graph(student, nodes, bank, answers)
         train = replace(train, labels=answers.argmax(1).cpu())
         told[name] = _told(train.labels, splits.train.labels, labels)
         student = learn_from_labels(
@@ -135,7 +135,7 @@ def _unlearned(
     if train.modality == "image":
         spaces["raw pixels"] = partial(raw_pixels, device=torch.device("cpu"))
     return {
-        f"labels spread over {name}": votes_between(
+        f"labels spread over {name}": votes_over_points(
             seen(train.images), labels, classes, seen(test.images), k
         )
         for name, seen in spaces.items()

@@ -32,7 +32,7 @@ def spread_labels(student: Student, bank: Bank, classes: int) -> Tensor:
 
 
 @torch.no_grad()
-def votes(student: Student, nodes: StudentOutput, bank: Bank, answers: Tensor) -> Tensor:
+def votes_over_graph(student: Student, nodes: StudentOutput, bank: Bank, answers: Tensor) -> Tensor:
     """Σ_j s_ij y_j `(N, C)` of nodes from `no_graph`, y_j being `answers` `(M, C)` of the bank."""
     graph = inductive(student, nodes, bank).graph
     assert graph is not None
@@ -40,8 +40,10 @@ def votes(student: Student, nodes: StudentOutput, bank: Bank, answers: Tensor) -
 
 
 @torch.no_grad()
-def votes_between(points: Tensor, labels: Tensor, classes: int, queries: Tensor, k: int) -> Tensor:
-    """As `votes` of what `spread_labels` says, where no distance was learned.
+def votes_over_points(
+    points: Tensor, labels: Tensor, classes: int, queries: Tensor, k: int
+) -> Tensor:
+    """As `votes_over_graph` of what `spread_labels` says, where no distance was learned.
 
     Args:
         points: the nodes, `(M, d)`: plain features, or raw pixels; queries: `(N, d)`.

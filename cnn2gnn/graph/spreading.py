@@ -64,12 +64,13 @@ def spread(graph: SparseGraph, answers: Tensor, known: Tensor) -> Tensor:
 
 
 def _consistent(weights: csr_array, sources: Tensor) -> Tensor:
-    """F of W `(N, N)` and Y `(N, C)`, `(N, C)`, ≥ 0."""
-    from scipy.sparse import diags_array, eye_array
+    """F of W `(N, N)`, whose diagonal is 0, and Y `(N, C)`: `(N, C)`, ≥ 0."""
+    from scipy.sparse import eye_array
+    from scipy.sparse.csgraph import laplacian
     from scipy.sparse.linalg import cg
 
-    weights = weights.astype("float64")
-    root = diags_array(weights.sum(1) ** -0.5)  # D^{-½}; every node looks at some
-    matrix = eye_array(len(sources)) - FAR * (root @ weights @ root)  # positive definite
+    # I − αA = (1 − α) I + α L,  L = I − A the normalised Laplacian: positive definite
+    smooth = laplacian(weights.astype("float64"), normed=True)  # L, (N, N)
+    matrix = (1 - FAR) * eye_array(len(sources)) + FAR * smooth
     columns = [cg(matrix, y, rtol=TOLERANCE)[0] for y in sources.double().numpy().T]
     return torch.stack([torch.from_numpy(column) for column in columns], 1).clamp(min=0)

@@ -7,6 +7,9 @@ against the exact search. Every measurement is a process of its own; the peak is
 memory (`ru_maxrss`), Python, torch and the points included.
 
     python benchmarks/graph_size.py [--million] [--index hnsw]      (with cnn2gnn installed)
+    python benchmarks/graph_size.py --nodes 200000 --white          one alone, printed, not kept
+
+White points fill all of their 488 dimensions, as learned keys nearly do: no index finds enough.
 """
 
 from __future__ import annotations
@@ -18,15 +21,20 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from side_by_side import keep, spread
 
+if TYPE_CHECKING:
+    import torch
+
 D, K, CLUSTERS, INNER = 64, 20, 1_000, 16
+WHITE = 488  # dimensions of white points
 EXACT, APPROXIMATE, MILLION = 60_000, 200_000, 1_000_000  # nodes
 SAMPLE = 1_000  # nodes whose neighbours are compared
 
 
-def measure(nodes: int, index: str) -> dict[str, float]:
+def measure(nodes: int, index: str, white: bool) -> dict[str, float]:
     """A graph over `nodes` points, once, in this process: seconds, peak in GB (10⁹ bytes)."""
     import torch
 
@@ -34,9 +42,8 @@ def measure(nodes: int, index: str) -> dict[str, float]:
 
     approximate.method = lambda: index
     torch.manual_seed(0)
-    centres = 2 * torch.randn(CLUSTERS, INNER)
-    inner = centres[torch.randint(CLUSTERS, (nodes,))] + torch.randn(nodes, INNER)
-    points = (inner @ torch.randn(INNER, D) / 4 + 0.3 * torch.randn(nodes, D)).requires_grad_()
+    points = torch.randn(nodes, WHITE) if white else clustered(nodes)
+    points.requires_grad_()
     wall, cpu = time.perf_counter(), time.process_time()
     graph = AdaptiveNeighbours(K)(points)
     forward = time.perf_counter() - wall
@@ -55,6 +62,15 @@ def measure(nodes: int, index: str) -> dict[str, float]:
     return result | {"recall": hits.any(2).double().mean().item()}
 
 
+def clustered(nodes: int) -> torch.Tensor:
+    """Points `(nodes, D)` in clusters of few dimensions."""
+    import torch
+
+    centres = 2 * torch.randn(CLUSTERS, INNER)
+    inner = centres[torch.randint(CLUSTERS, (nodes,))] + torch.randn(nodes, INNER)
+    return inner @ torch.randn(INNER, D) / 4 + 0.3 * torch.randn(nodes, D)
+
+
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
@@ -70,12 +86,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--million", action="store_true", help="also 1,000,000 nodes: takes long")
     parser.add_argument("--index", help="this index only: hnsw or nn-descent")
-    parser.add_argument("--nodes", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--nodes", type=int, help="this many alone, printed and not kept")
+    parser.add_argument("--white", action="store_true", help="of white points, with --nodes")
     arguments = parser.parse_args()
-    if arguments.nodes:
-        print(json.dumps(measure(arguments.nodes, arguments.index)))
-        return
     installed = ("hnsw", "nn-descent") if find_spec("faiss") else ("nn-descent",)
+    if arguments.nodes:
+        index = arguments.index or installed[0]
+        print(json.dumps(measure(arguments.nodes, index, arguments.white)))
+        return
     indices = (arguments.index,) if arguments.index else installed
     sizes = (APPROXIMATE, MILLION) if arguments.million else (APPROXIMATE,)
     cases = [(EXACT, "exact"), *((nodes, index) for nodes in sizes for index in indices)]

@@ -23,13 +23,16 @@ from cnn2gnn.graph import (
 class BruteDescent:
     """In place of `pynndescent.NNDescent`, which compiles for a minute; it misses some too."""
 
+    blind = False  # sees the first dimension alone
+
     def __init__(self, points, n_neighbors, random_state):
         assert random_state == approximate.SEED
         self.points, self.neighbor_graph = points, (None,)
         self.neighbor_graph = self.query(points, n_neighbors)
 
     def query(self, queries, k):
-        between = torch.cdist(torch.from_numpy(queries), torch.from_numpy(self.points))
+        seen = 1 if self.blind else None
+        between = torch.cdist(*(torch.from_numpy(x[:, :seen]) for x in (queries, self.points)))
         found = between.topk(k, largest=False).indices.int().numpy()
         found[::7, -4:] = -1
         return found, None
@@ -79,6 +82,55 @@ def test_other_queries_do_so_too_without_what_they_exclude(index, monkeypatch):
     assert not (found == exclude[:, None]).any()
     monkeypatch.setattr(search, "EXACT", 10_000)
     assert recall(found, nearest(queries, keys, 10, exclude)) > 0.97
+
+
+def white(nodes, d=200, seed=0):
+    """Points that lie in no cluster and fill all dimensions, as learned keys nearly do."""
+    return torch.randn(nodes, d, generator=torch.Generator().manual_seed(seed))
+
+
+def searched_exactly(monkeypatch):
+    """The numbers of queries that are answered by the exact search, as it is asked."""
+    asked, search_all = [], search.nearest_exactly
+    monkeypatch.setattr(
+        search, "nearest_exactly", lambda q, *rest: asked.append(len(q)) or search_all(q, *rest)
+    )
+    return asked
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_an_index_that_finds_too_little_is_not_used(index, monkeypatch, within):
+    points = white(3000)
+    queries, keys = (points, None) if within else (white(1000, seed=1), points)
+    monkeypatch.setattr(search, "EXACT", 10_000)
+    exact = nearest(queries, keys, 10)
+    monkeypatch.setattr(search, "EXACT", 500)
+    monkeypatch.setattr(approximate, "SEARCHING", (20,))
+    monkeypatch.setattr(BruteDescent, "blind", True)
+    asked = searched_exactly(monkeypatch)
+    assert nearest(queries, keys, 10).equal(exact)
+    assert asked == [approximate.SAMPLE, len(queries)]
+
+
+def test_hnsw_searches_longer_until_it_finds_enough(monkeypatch):
+    faiss = pytest.importorskip("faiss")
+    monkeypatch.setattr(search, "EXACT", 500)
+    monkeypatch.setattr(approximate, "method", lambda: "hnsw")
+    searched, efforts = faiss.IndexHNSWFlat.search, []
+
+    def search_index(index, queries, count):
+        efforts.append((len(queries), index.hnsw.efSearch))
+        return searched(index, queries, count)
+
+    monkeypatch.setattr(faiss.IndexHNSWFlat, "search", search_index)
+    monkeypatch.setattr(approximate, "SEARCHING", (20, 3000, 9000))
+    asked, points = searched_exactly(monkeypatch), white(3000)
+    found = nearest(points, None, 10)
+    # at least twice as far as what is asked for: ten, a query itself, and eight to spare
+    assert efforts == [(500, 38), (500, 3000), (3000, 3000)]
+    assert asked == [approximate.SAMPLE]
+    monkeypatch.setattr(search, "EXACT", 10_000)
+    assert recall(found, nearest(points, None, 10)) > approximate.RECALL
 
 
 def test_threads_change_nothing(monkeypatch):

@@ -2,7 +2,8 @@
 
 An index of a million keys takes as long to build as tens of thousands of exact queries. So a few
 queries are answered exactly among however many keys, and only where more than `EXACT` queries meet
-more than `EXACT` keys does an index propose candidates, which are then ranked by true distances.
+more than `EXACT` keys does an index propose candidates, which are then ranked by true distances;
+if it finds `RECALL` of what an exact search of some finds, and otherwise all are answered exactly.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def nearest(
     The search is exact up to the rounding of float32 (float64 for float64 inputs), whatever
     autocast says. It holds `DISTANCE_BYTES` of distances at a time, never (N, M). Of more than
     `EXACT` queries among more than `EXACT` keys on a CPU, `approximate` proposes the candidates:
-    some of the k nearest may be missed, for farther ones. The same call finds the same again.
+    about one in twenty of the k nearest may be missed, for a farther one. The same call finds the
+    same again.
 
     Args:
         queries: `(N, d)`.
@@ -70,14 +72,20 @@ def nearest(
         if torch.compiler.is_exporting() and exclude is None:  # of any number of queries, in one go
             return smallest(scores(queries, prepared), k)
         if min(len(queries), len(keys)) > EXACT and queries.device.type == "cpu":
-            return _approximate(queries, prepared, k, exclude)
+            return _approximate(queries, prepared, k, exclude, proved)
         return nearest_exactly(queries, prepared, k, exclude, proved)
 
 
-def _approximate(queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None) -> Tensor:
+def _approximate(
+    queries: Tensor, keys: Prepared, k: int, exclude: Tensor | None, proved: bool
+) -> Tensor:
     """As `nearest_exactly`, of candidates that an index proposes; too few of them: exactly."""
+    rows = approximate.sample(len(queries))
+    exact = nearest_exactly(queries[rows], keys, k, None if exclude is None else exclude[rows])
     count = min(k + SPARE + (exclude is not None), len(keys.points))
-    proposed = approximate.proposals(queries, keys.points, count)  # (N, c), −1: none
+    proposed = approximate.proposals(queries, keys.points, count, rows, exact)  # (N, c), −1: none
+    if proposed is None:
+        return nearest_exactly(queries, keys, k, exclude, proved)
     found, _ = ranked_in_chunks(queries, keys.points, proposed, k, exclude)
     return with_missing(found, queries, keys, exclude)
 

@@ -27,15 +27,10 @@ class BruteDescent:
 
     def __init__(self, points, n_neighbors, random_state):
         assert random_state == approximate.SEED
-        self.points, self.neighbor_graph = points, (None,)
-        self.neighbor_graph = self.query(points, n_neighbors)
-
-    def query(self, queries, k):
-        seen = 1 if self.blind else None
-        between = torch.cdist(*(torch.from_numpy(x[:, :seen]) for x in (queries, self.points)))
-        found = between.topk(k, largest=False).indices.int().numpy()
+        seen = torch.from_numpy(points[:, : 1 if self.blind else None])
+        found = torch.cdist(seen, seen).topk(n_neighbors, largest=False).indices.int().numpy()
         found[::7, -4:] = -1
-        return found, None
+        self.neighbor_graph = found, None
 
 
 @pytest.fixture(params=["hnsw", "nn-descent"])
@@ -110,6 +105,16 @@ def test_an_index_that_finds_too_little_is_not_used(index, monkeypatch, within):
     asked = searched_exactly(monkeypatch)
     assert nearest(queries, keys, 10).equal(exact)
     assert asked == [approximate.SAMPLE, len(queries)]
+
+
+def test_nn_descent_is_for_a_graph_within_a_set(monkeypatch):
+    monkeypatch.setattr(approximate, "method", lambda: "nn-descent")
+    monkeypatch.delitem(sys.modules, "pynndescent", raising=False)
+    monkeypatch.setattr(search, "EXACT", 500)
+    asked = searched_exactly(monkeypatch)
+    nearest(clustered(1000, seed=1), clustered(2000), 10)
+    assert asked == [approximate.SAMPLE, 1000]
+    assert "pynndescent" not in sys.modules
 
 
 def test_hnsw_searches_longer_until_it_finds_enough(monkeypatch):

@@ -1,12 +1,13 @@
 """Approximate nearest neighbours: candidates for the graph of more nodes than all pairs allow.
 
 - HNSW (Malkov and Yashunin, TPAMI 2020) of faiss, where faiss is installed.
-- NN-descent (Dong, Moses, Li, WWW 2011) of pynndescent, which comes with umap-learn: slower.
+- NN-descent (Dong, Moses, Li, WWW 2011) of pynndescent, which comes with umap-learn: slower, and
+  for a graph within a set alone. Its search for other queries takes longer than an exact one.
 
 Both draw by a fixed seed. An index is made for one call and forgotten: the keys of a graph
 that is being learned change.
 
-How much an index finds depends on the keys more than on their number: nearly all of them where
+How much an index finds depends on the keys more than on their number: HNSW nearly all of them where
 they lie in clusters of few dimensions, hardly two thirds of 45,000 learned keys, which are white in
 488 dimensions. So a sample of the queries is answered exactly as well, HNSW searches longer until
 it finds enough of that, and an index that does not is not used.
@@ -28,7 +29,6 @@ SEED = 0
 SAMPLE, RECALL = 500, 0.95  # queries that are answered exactly too, and what must be found of that
 LINKS, BUILDING = 16, 40  # of HNSW: M, efConstruction
 SEARCHING = (64, 128, 256, 512)  # efSearch: the first that finds enough
-DESCENT = 30  # neighbours of a node in the graph that NN-descent searches, its own default
 ROWS = 65_536  # queries at a time
 
 Enough = Callable[[np.ndarray], bool]  # of what was found for the sample, `(s, count)`
@@ -53,12 +53,12 @@ def proposals(
     Returns:
         int64 `(N, count)`, indices of points; −1 where none was found.
     """
+    asked, keys = (tensor.detach().float().contiguous().numpy() for tensor in (queries, points))
 
     def enough(found: np.ndarray) -> bool:
         hits = torch.from_numpy(found)[:, :, None] == exact.cpu()[:, None]  # (s, count, k)
         return hits.any(1).double().mean().item() >= RECALL
 
-    asked, keys = (tensor.detach().float().contiguous().numpy() for tensor in (queries, points))
     found = INDICES[method()](asked, keys, count, rows.numpy(), enough)
     return None if found is None else torch.from_numpy(found.astype(np.int64, copy=False))
 
@@ -94,17 +94,14 @@ def _hnsw(
 def _descent(
     queries: np.ndarray, points: np.ndarray, count: int, rows: np.ndarray, enough: Enough
 ) -> np.ndarray | None:
+    if not np.shares_memory(queries, points):
+        return None
     from pynndescent import NNDescent
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of nodes with too few neighbours: they are −1
-        if np.shares_memory(queries, points):  # a graph within a set is what it makes anyway
-            found = NNDescent(points, n_neighbors=count, random_state=SEED).neighbor_graph[0]
-            return found if enough(found[rows]) else None
-        width = min(DESCENT, len(points))
-        index = NNDescent(points, n_neighbors=width, random_state=SEED)
-        few = index.query(queries[rows], k=count)[0]
-        return index.query(queries, k=count)[0] if enough(few) else None
+        found = NNDescent(points, n_neighbors=count, random_state=SEED).neighbor_graph[0]
+    return found if enough(found[rows]) else None
 
 
 INDICES = {"hnsw": _hnsw, "nn-descent": _descent}

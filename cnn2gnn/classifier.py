@@ -123,6 +123,11 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, allow_nd=True, reset=False)
         if X.ndim != self._axes:
             raise ValueError(f"X has {X.ndim} axes, but was fitted with {self._axes}")
+        if len(self.predictor_.classes) > len(self.classes_):
+            raise ValueError(
+                f"predictor_ knows classes that came later, {', '.join(self.predictor_.classes)}: "
+                "ask it itself"
+            )
         return self.predictor_.predict_proba(self._images(X))
 
     def __sklearn_tags__(self) -> Any:
@@ -155,6 +160,7 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
             for name, value in self.get_params().items()
             if name not in ("random_state", "runs_dir")
         }
+        Config.from_parameters({"augmentation": given["augmentation"]})  # it may be replaced
         if self.augmentation == "auto" or self.scaler_ is not None:
             given["augmentation"] = "crop" if self.scaler_ is None else "none"
         if given["augmentation"] == "none":

@@ -92,7 +92,8 @@ class StudentConfig:
     graph: str = _parameter("adaptive", "how the graph is found", choices=LEARNERS)
     layer: str = _parameter("mean", "how what neighbours tell is weighed", choices=LAYERS)
     k: int = _parameter(20, "neighbours of a node", minimum=1, search=(5, 80))
-    hidden: int = _parameter(256, "width of the hidden layer", minimum=1, search=(128, 2048))
+    # a norm over few numbers leaves nothing of them: one is always 0, two are always ±1
+    hidden: int = _parameter(256, "width of the hidden layer", minimum=8, search=(128, 2048))
     heads: int = _parameter(
         1, "keys of a node, each with k neighbours of its own", minimum=1, maximum=16
     )

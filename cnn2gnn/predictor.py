@@ -25,7 +25,7 @@ from cnn2gnn.evaluation.bank_changes import (
     shrunk,
 )
 from cnn2gnn.evaluation.label_spreading import spread_labels
-from cnn2gnn.evaluation.late_classes import graph_of, probabilities
+from cnn2gnn.evaluation.late_classes import check_late, graph_of, probabilities
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
@@ -111,8 +111,9 @@ class Predictor:
     def compressed(self, megabytes: float = 6.0) -> Predictor:
         """Return a predictor with a smaller bank, for use and for `save`; this one stays.
 
-        It predicts nearly the same, as `Bank.compressed` says; `neighbours` numbers the nodes anew
-        where some had to go.
+        It predicts nearly the same, as `Bank.compressed` says, by neighbours of which some are
+        others: the fewer bits a key has, the more. `neighbours` numbers the nodes anew where some
+        had to go.
 
         Args:
             megabytes: at most so many MB (10⁶ bytes) for the bank.
@@ -202,7 +203,7 @@ class Predictor:
             DataError: an image is none that the student takes.
             ValueError: a label is neither in `classes` nor in `new` or tells several classes, a new
                 name has no image, is not new or is given twice, a name is no text, there is not one
-                label an image, or the student finds no neighbours.
+                label an image, or the student finds no neighbours, or none of late classes.
         """
         bank = changeable(self.student, self.bank)
         pixels = self._pixels(images)
@@ -210,6 +211,8 @@ class Predictor:
         if len(named) != len(pixels):
             raise ValueError(f"labels: {len(named)} names for {len(pixels)} images")
         classes = names_with(self.classes, named, as_names(new, "new"))
+        if len(classes) > self.student.shape["classes"]:
+            check_late(self.student.config.graph, self.student.network.learner)
         numbers = torch.tensor([classes.index(name) for name in named])
         self.bank, self.classes = self.student.enlarged(bank, pixels, numbers), classes
         return np.arange(len(bank), len(self.bank))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle
 import tempfile
@@ -127,6 +128,9 @@ def test_nothing_is_left_behind(
 
 REFUSED = {
     "parameter": ({"stem": "convnet"}, IMAGES, LABELS, "stem='convnet' must be one of"),
+    "augmentation of vectors": (
+        {"augmentation": "blah"}, IMAGES[:, 0], LABELS, "augmentation='blah' must be one of",
+    ),
     "share": ({"validation": 0.9}, IMAGES, LABELS, "validation=0.9 must be from"),
     "k": ({"k": 200}, IMAGES, LABELS, "k=200 needs at least k . 2 = 202 nodes"),
     "one class": ({}, IMAGES, LABELS[:1].repeat(120), "y has images of one class only"),
@@ -148,6 +152,15 @@ def test_what_it_cannot_learn_from_is_refused_before_training(kind: str, tmp_pat
     with pytest.raises(ValueError, match=said):
         quick(runs_dir=tmp_path, **more).fit(X, y)
     assert not [*tmp_path.rglob("*.safetensors")]
+
+
+def test_of_classes_that_came_later_it_says_nothing(fitted: Cnn2GnnClassifier) -> None:
+    grown = copy.deepcopy(fitted)
+    grown.predictor_.add(IMAGES[:3], "late", new="late")
+    with pytest.raises(ValueError, match="predictor_ knows classes that came later, .*, late: ask"):
+        grown.predict(IMAGES[:2])
+    grown.predictor_.remove(range(len(grown.predictor_.bank) - 3, len(grown.predictor_.bank)))
+    assert (grown.predict(IMAGES) == fitted.predict(IMAGES)).all()
 
 
 def test_other_axes_than_in_training_are_refused(fitted: Cnn2GnnClassifier) -> None:

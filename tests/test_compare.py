@@ -218,11 +218,23 @@ def wait_for(happened: Any) -> None:
 
 
 def test_nothing_to_report_is_said(place: Path) -> None:
-    comparison = comparison_in(place, loss=["kd"], epochs=99)
-    with pytest.raises(FileNotFoundError, match="no cell of c has finished"):
+    grid = Grid("nothing", TINY, str(place / "runs"))
+    comparison = Comparison(grid, place / "reports" / "nothing")
+    with pytest.raises(FileNotFoundError, match="no cell of nothing has finished"):
         comparison.write()
     with pytest.raises(ConfigError, match="jobs=0 must be at least 1"):
         comparison.run(jobs=0)
+
+
+def test_a_name_belongs_to_its_parameters_but_may_get_more_values(
+    broken: Comparison, place: Path
+) -> None:
+    kept = (broken.folder / "comparison.toml").read_text()
+    message = r"comparison 'c' exists with other parameters, of which this one lacks .*seed=0"
+    with pytest.raises(ConfigError, match=message):
+        comparison_in(place, loss=["dkd"], k=[3, 4])
+    assert (broken.folder / "comparison.toml").read_text() == kept
+    assert len(comparison_in(place, loss=["kd", "mine", "dkd"]).cells) > len(broken.cells)
 
 
 def test_a_module_that_cannot_be_imported_is_named(place: Path) -> None:

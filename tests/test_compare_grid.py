@@ -74,6 +74,7 @@ def test_values_that_no_run_can_be_called_by_get_a_hash() -> None:
         ("c", {"dataset": ["digits", "digts"]}, "unknown data set 'digts': did you mean 'digits'"),
         ("c", {"run": "x"}, "run cannot be part of a grid"),
         ("c", {"variant": [{"runs_dir": "x"}]}, "runs_dir cannot be part of a grid"),
+        ("c", {"variant": []}, r"variant=\[\] must hold at least one table"),
         ("c", {"variant": {"k": 5}}, r"\[\[variant\]\]"),
         ("c", {"variant": ["k"]}, r"\[\[variant\]\]"),
         ("a/b", {}, "name='a/b'"),

@@ -23,12 +23,14 @@ from cnn2gnn.config import Config
 from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
 
-# a training in a nutshell: the accuracy depends on k, and k = 13 fails
+# a training in a nutshell: the accuracy depends on k, k = 13 fails, and 14 is not for these data
 TRAINING = """
 import json, os, sys, time
 folder, k = sys.argv[1], int(sys.argv[2])
 if k == 13:
     sys.exit("cnn2gnn: RuntimeError: thirteen")
+if k == 14:
+    sys.exit("cnn2gnn: ConfigError: k=14 is not for images")
 os.makedirs(folder, exist_ok=True)
 rows = []
 for stage in ("student", "student-graph"):
@@ -164,6 +166,25 @@ def test_a_combination_that_is_not_allowed_is_left_out(quick: Path) -> None:
     sweep.run(trials=2)
     refused, well = sweep.study.trials
     assert refused.state == TrialState.PRUNED and well.state == TrialState.COMPLETE
+
+
+def test_neither_is_a_value_that_the_data_do_not_allow(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=4,14")
+    for k in (14, 14, 14, 4):
+        sweep.study.enqueue_trial({"k": k})
+    sweep.run(trials=4)
+    states = [trial.state.name for trial in sweep.study.trials]
+    assert states == ["PRUNED", "PRUNED", "PRUNED", "COMPLETE"]
+
+
+def test_where_all_are_refused_the_command_line_says_why(
+    quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(quick)
+    sweep = ["sweep", "s", "--search", "k=1000,1001", "--scope", "batch", "--trials", "2"]
+    assert cli.main(sweep) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "no trial has run to its end; the last: k=1" in said and "k + 2 nodes" in said
 
 
 def test_a_study_goes_on_with_no_other_parameters(quick: Path) -> None:

@@ -21,6 +21,11 @@ from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.runs import Run
 
 
+def test_of_one_dimension_pca_shows_one():
+    keys = torch.tensor([[3.0], [1.0], [2.0]])
+    assert coordinates.pca(keys).tolist() == [[1, 0], [-1, 0], [0, 0]]
+
+
 def test_pca_is_pca():
     features = torch.randn(200, 7, generator=torch.Generator().manual_seed(0)) @ torch.diag(
         torch.arange(1.0, 8)

@@ -173,10 +173,12 @@ def test_the_example_runs_where_there_is_neither_torch_nor_cnn2gnn(
     ("samples", "config"),
     [
         (IMAGES, {"graph": "softmax", "heads": 2}),
+        (IMAGES, {"graph": "fixed"}),
+        (IMAGES, {"graph": "anchors"}),
         (VECTORS, {"stem": "features", "graph": "none"}),
         (TEXTS, {"stem": "ngrams", "graph": "cosine", "scope": "batch"}),
     ],
-    ids=["softmax, two heads", "vectors, no graph", "texts, cosine, scope batch"],
+    ids=["softmax", "fixed", "anchors", "vectors, no graph", "texts, cosine, scope batch"],
 )
 def test_other_students_keep_their_word(
     samples: Tensor, config: dict[str, Any], tmp_path: Path

@@ -11,7 +11,7 @@ from test_texts import texts
 from torch import Tensor, nn
 
 from cnn2gnn.config import Config, ConfigError
-from cnn2gnn.data import DataError, Splits
+from cnn2gnn.data import DataError, ImageSet, Splits
 from cnn2gnn.distillation import few_labels as recipe
 from cnn2gnn.evaluation.few_labels import compare, few_labels, with_answers, with_few_labels
 from cnn2gnn.evaluation.label_spreading import spread_labels, votes_over_graph, votes_over_points
@@ -57,6 +57,21 @@ def test_each_class_keeps_its_share_and_no_image_is_lost(given: tuple[Student, S
         smaller = images
     other, _ = with_few_labels(splits, 0.5, seed=4)
     assert not torch.equal(other.train.images, labelled.train.images)
+
+
+def test_a_rare_class_keeps_a_label_too(given: tuple[Student, Splits]) -> None:
+    _, splits = given
+
+    def rare(part: ImageSet) -> ImageSet:
+        """With two images of each class but the first five."""
+        onehot = nn.functional.one_hot(part.labels, 10)
+        rank = (onehot.cumsum(0) * onehot).sum(1)  # 1 for the first of its class, …
+        return part.subset(((part.labels < 5) | (rank <= 2)).nonzero()[:, 0])
+
+    labelled, rest = with_few_labels(Splits(*map(rare, splits)), 0.05, seed=0)
+    for part in (labelled.train, labelled.validation):
+        assert (part.labels.bincount(minlength=10) >= 1).all()
+    assert len(labelled.train) == round(0.05 * (len(labelled.train) + len(rest)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.005, 1.0])

@@ -33,9 +33,8 @@ def by_hand(graph: SparseGraph, answers: Tensor, known: Tensor) -> np.ndarray:
     normalised = weights / np.sqrt(degrees[:, None] * degrees[None])
     sources = np.where(known.numpy()[:, None], answers.double().numpy(), 0)
     found = np.linalg.solve(np.eye(len(dense)) - FAR * normalised, sources)
-    unknown = ~known.numpy()
     shares = (answers[known].double().sum(0).numpy() + 1) / (known.sum().item() + 3)
-    found *= shares / found[unknown].sum(0)
+    found *= shares / found.sum(0)
     found /= found.sum(1, keepdims=True)
     return np.where(known.numpy()[:, None], answers.double().numpy(), found)
 
@@ -74,6 +73,16 @@ def test_unknown_nodes_have_the_classes_in_the_shares_of_the_known() -> None:
     mean = found[~known].mean(0)
     assert mean.tolist() == pytest.approx([0.5, 0.5], abs=0.02)
     assert (found[:20, 0] > 0.5).all() and (found[20:, 1] > 0.5).all()
+
+
+def test_one_unknown_node_is_told_by_its_neighbours_and_not_by_the_shares() -> None:
+    points = torch.cat([torch.randn(20, 2), torch.randn(20, 2) + 5])
+    labels = (torch.arange(40) >= 20).long()
+    for row, label in ((3, 0), (30, 1)):
+        known = torch.arange(40) != row
+        answers = torch.nn.functional.one_hot(labels, 2).float()
+        found = spread(AdaptiveNeighbours(5)(points), answers, known)[row]
+        assert found[label] > 0.9
 
 
 def test_two_moons_are_told_apart_by_a_label_each() -> None:

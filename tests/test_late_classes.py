@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cnn2gnn.evaluation.class_means import class_means
 from cnn2gnn.evaluation.late_classes import (
     accuracies,
     balanced,
+    check_late,
     compare,
     few,
     probabilities,
@@ -25,6 +27,7 @@ from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
 from cnn2gnn.predictor import Predictor
+from cnn2gnn.registry import LEARNERS
 
 CLASSES = ("dark", "grey")
 
@@ -60,7 +63,17 @@ def same(one: Bank, other: Bank) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)
 
 
-@pytest.mark.parametrize("config", [{}, {"graph": "fixed"}, {"graph": "softmax"}], ids=str)
+def finding_late_classes() -> list[str]:
+    """The graphs by which late classes are not refused."""
+    fit = []
+    for graph in LEARNERS:
+        with suppress(ValueError):
+            check_late(graph)
+            fit.append(graph)
+    return fit
+
+
+@pytest.mark.parametrize("config", [{"graph": graph} for graph in finding_late_classes()], ids=str)
 def test_added_classes_are_predicted_though_they_are_few(config: dict[str, object]) -> None:
     grown = predictor(**config)
     rows = grown.add(BRIGHT[:3], "bright", new=["bright"])
@@ -208,6 +221,10 @@ def test_what_cannot_be_added_or_removed_is_told() -> None:
     for graph in ("none", "random"):
         with pytest.raises(ValueError, match=f"graph='{graph}' finds no nearest nodes"):
             predictor(graph=graph).add(BRIGHT, "bright", ["bright"])
+    anchors = predictor(graph="anchors")
+    with pytest.raises(ValueError, match="graph='anchors' does not find .* one of adaptive, "):
+        anchors.add(BRIGHT, "bright", ["bright"])
+    assert anchors.add(BRIGHT, "dark").tolist() == [*range(120, 150)]
     assert grown.bank is not None
     with pytest.raises(ValueError, match="3 names for a student of 2 classes"):
         Predictor(grown.student, grown.bank, ("dark", "grey", "bright"))

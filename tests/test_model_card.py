@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cnn2gnn import cli
+from cnn2gnn.base import modules
 from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.config import Config
@@ -96,6 +97,15 @@ def test_the_command_makes_the_same_run_again() -> None:
     options = vars(build_parser(dict.fromkeys(names, nothing)).parse_args(words))
     known = {name: value for name, value in options.items() if name in config.parameters()}
     assert (program, Config.from_parameters(known)) == ("cnn2gnn", config)
+
+
+def test_what_was_imported_is_part_of_the_commands(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules, "_IMPORTED", {"my_losses": None})
+    card = model_card(small_run)
+    commands = [line for line in card.splitlines() if line.startswith("cnn2gnn ")]
+    assert len(commands) == 2 and all("--import=my_losses" in line for line in commands)
 
 
 def test_names_stand_there_as_they_are_and_do_nothing(small_run: Run, tmp_path: Path) -> None:

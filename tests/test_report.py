@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -28,6 +29,7 @@ from cnn2gnn.report.model_card import model_card
 from cnn2gnn.report.page import write_figures, write_tables
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import Exhibit
+from cnn2gnn.report.writing import _facts
 from cnn2gnn.runs import Run
 
 LATEX = shutil.which("pdflatex")
@@ -128,6 +130,15 @@ class TestFiles:
         figure = figures(report)["confusion"]
         for kind in ("png", "svg", "pdf"):
             assert drawn(figure, kind) == drawn(figure, kind)
+
+
+def test_what_differs_between_runs_stands_at_the_top_for_each(small_run):
+    results = Results.read(small_run)
+    other = replace(results, metrics=results.metrics | {"dataset": "else"})
+    facts = _facts([results, other, results])
+    said = facts["data"].split(" | ")
+    assert [text.partition(",")[0] for text in said] == ["digits", "else"]
+    assert " | " not in facts["protocol"] + facts["made with"]
 
 
 class TestRefusals:

@@ -55,11 +55,14 @@ def run_names(names: Any) -> list[str]:
     """Return several names, checked.
 
     Raises:
-        ConfigError: it is no list, or a name is not allowed.
+        ConfigError: it is no list, or a name is not allowed or occurs twice.
     """
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"runs={names!r} must be a list of names, like ['seed-0', 'seed-1']")
-    return [run_name(name, "runs") for name in names]
+    checked = [run_name(name, "runs") for name in names]
+    if len({*checked}) < len(checked):
+        raise ConfigError(f"runs={checked!r} must name each run only once")
+    return checked
 
 
 def joined(names: Sequence[str]) -> str:

@@ -142,7 +142,10 @@ def compare(options: argparse.Namespace) -> int:
 
     known = Config().parameters()
     given = {name: value for name, value in vars(options).items() if name in known}
-    runs_dir = given.pop("runs_dir", [RuntimeConfig().runs_dir])[0]
+    folders = given.pop("runs_dir", [RuntimeConfig().runs_dir])
+    if len(folders) > 1:
+        raise ConfigError(f"runs_dir={' '.join(folders)} must be one folder, for all runs")
+    runs_dir = folders[0]
     if options.grid.endswith(".toml"):
         if given:
             raise ConfigError(f"{options.grid} holds the grid: {', '.join(given)} cannot be added")
@@ -168,7 +171,7 @@ def sweep(options: argparse.Namespace) -> int:
     """Search for parameters that do well on the validation images, by Optuna."""
     try:
         from cnn2gnn.compare import sweep_report
-        from cnn2gnn.compare.sweep import Sweep, TrialError
+        from cnn2gnn.compare.sweep import ERROR, Sweep, TrialError
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -185,7 +188,8 @@ def sweep(options: argparse.Namespace) -> int:
         return _complain(str(error), 1)
     trials = sweep_report.table(found.study)
     if trials.empty:
-        return _complain(f"no trial has run to its end; see {found.folder / 'logs'}", 1)
+        reasons = [t.user_attrs.get(ERROR, "it was stopped") for t in found.study.trials]
+        return _complain(f"no trial has run to its end; the last: {reasons[-1]}", 1)
     page = sweep_report.write(found)
     print(f"\n{trials.head(sweep_report.BEST).to_string(index=False)}\n\nreport: {page}")
     return 0

@@ -28,6 +28,7 @@ from cnn2gnn.runs.manifest import check_config
 
 RESULTS_FILE, PAGE_FILE = "results.parquet", "report.html"
 SIZES_FILE = "sizes.parquet"
+SAID = 3  # cells that an error names
 
 
 @dataclass(repr=False)
@@ -40,7 +41,8 @@ class Comparison:
         modules: imported first, here and in every process: they register things of your own.
 
     Raises:
-        ConfigError: see `Grid.cells`; or the run of a cell exists with other parameters.
+        ConfigError: see `Grid.cells`; or the run of a cell exists with other parameters, or the
+            comparison of this name has cells that are not in the grid.
     """
 
     grid: Grid
@@ -56,6 +58,21 @@ class Comparison:
         for cell in self.cells:  # a cell's name does not tell the parameters that all share
             with suppress(BrokenFileError, FileNotFoundError):  # it fails alone, and says so
                 check_config(cell.config)
+        self._check_kept()
+
+    def _check_kept(self) -> None:
+        """Refuse a grid by which those results would be lost that the folder already holds."""
+        path = self.folder / GRID_FILE
+        if not path.is_file():
+            return
+        here = [_tried(cell) for cell in self.cells]
+        kept = Grid.read(path, self.grid.runs_dir).cells()
+        if gone := [cell.name for cell in kept if _tried(cell) not in here]:
+            raise ConfigError(
+                f"comparison {self.grid.name!r} exists with other parameters, of which this one "
+                f"lacks {', '.join(gone[:SAID])}{' and more' if len(gone) > SAID else ''}; choose "
+                f"another name, or remove {self.folder}"
+            )
 
     @property
     def finished(self) -> list[Cell]:
@@ -181,6 +198,11 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return "".join(render_section(section) for section in self.sections())
+
+
+def _tried(cell: Cell) -> dict[str, Any]:
+    """A cell's parameters: its name tells only those that vary in its grid."""
+    return cell.config.parameters() | {"run": "", "runs_dir": ""}
 
 
 def _minutes(minutes: float) -> str:

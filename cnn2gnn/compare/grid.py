@@ -133,6 +133,8 @@ class Grid:
         variants = self.values.get(VARIANT, [{}])
         if not isinstance(variants, list) or not all(isinstance(v, Mapping) for v in variants):
             raise ConfigError(f"{VARIANT}={variants!r} must be tables, each below [[{VARIANT}]]")
+        if not variants:
+            raise ConfigError(f"{VARIANT}=[] must hold at least one table, below [[{VARIANT}]]")
         return variants
 
     def _points(self) -> Iterator[dict[str, Any]]:

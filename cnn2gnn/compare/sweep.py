@@ -146,6 +146,7 @@ class Sweep:
         try:
             cell = self._cell(values)
         except ConfigError as error:  # each value is allowed, but not beside the others
+            trial.set_user_attr(ERROR, str(error))
             raise optuna.TrialPruned(str(error)) from error
         trial.set_user_attr("run", cell.name)
         log = self.folder / "logs" / f"{cell.name}.log"
@@ -166,6 +167,8 @@ class Sweep:
         if process.returncode:
             reason = failure(log, process.returncode)
             trial.set_user_attr(ERROR, reason)
+            if any(reason.startswith(f"{ConfigError.__name__}: {name}=") for name in self.bounds):
+                raise optuna.TrialPruned(reason)  # a value that these data do not allow
             raise TrialError(reason)
         return accuracies(cell)[-1]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
 from cnn2gnn.evaluation.nodes import RunNodes
@@ -36,9 +37,10 @@ def pca(keys: Tensor) -> Tensor:
     """The two directions of largest variance, `(R, 2)`; of either sign the larger end is positive.
 
     Args:
-        keys: `(R, d)`, d ≥ 2.
+        keys: `(R, d)`; of one dimension, the second direction is 0.
     """
     centred = (keys - keys.mean(0)).double()  # (R, d)
+    centred = F.pad(centred, (0, max(0, 2 - keys.shape[1])))
     _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
     directions = directions[:, [-1, -2]]  # (d, 2)
     largest = directions.abs().argmax(0)  # (2,)

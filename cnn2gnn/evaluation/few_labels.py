@@ -43,8 +43,8 @@ def with_few_labels(splits: Splits, share: float, seed: int) -> tuple[Splits, Im
     """Keep a share of the training labels; return what can be trained on, and the other images.
 
     Args:
-        share: in (0, 1), of each class. Of the validation labels, which tell how much labels count
-            (`distillation.label_scale`), the same share is left, at least one a class; test stays.
+        share: in (0, 1), of each class, at least one. Of the validation labels, which tell how
+            much labels count (`distillation.label_scale`), the same is left; test stays.
         seed: of the draw. With the same seed, a smaller share is part of a larger one.
 
     Raises:
@@ -54,7 +54,7 @@ def with_few_labels(splits: Splits, share: float, seed: int) -> tuple[Splits, Im
     labelled, rest = (splits.train.subset(some.nonzero()[:, 0]) for some in (kept, ~kept))
     held_out = splits.validation
     few = max(len(held_out.classes), round(share * len(held_out)))
-    rows = stratified_order(held_out.labels, seed, TRAIN)[:few].sort().values
+    rows = _one_each_first(held_out.labels, seed)[:few].sort().values
     return splits._replace(train=labelled, validation=held_out.subset(rows)), rest
 
 
@@ -63,7 +63,7 @@ def few_labels(train: ImageSet, share: float, seed: int) -> Tensor:
 
     Arguments and errors as of `with_few_labels`.
     """
-    order = stratified_order(train.labels, seed, TRAIN)  # (N,)
+    order = _one_each_first(train.labels, seed)  # (N,)
     count, classes = round(share * len(order)), len(train.classes)
     if not classes <= count < len(order):
         raise DataError(
@@ -71,6 +71,15 @@ def few_labels(train: ImageSet, share: float, seed: int) -> Tensor:
             f"from {classes}, one a class, to {len(order) - 1} are needed"
         )
     return train.labels.index_fill(0, order[count:], -1)
+
+
+def _one_each_first(labels: Tensor, seed: int) -> Tensor:
+    """As `stratified_order`, but with one of each class in front, however rare it is."""
+    order = stratified_order(labels, seed, TRAIN)  # (N,)
+    rows = torch.arange(len(order))
+    ends = torch.full((int(labels.max()) + 1,), len(order))
+    first = ends.scatter_reduce(0, labels[order], rows, "amin")[labels[order]] == rows  # (N,)
+    return torch.cat([order[first], order[~first]])
 
 
 @torch.no_grad()

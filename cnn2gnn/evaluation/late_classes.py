@@ -26,16 +26,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.data import DataError, ImageSet, Splits
 from cnn2gnn.evaluation.class_means import class_means, probabilities_by_means
 from cnn2gnn.evaluation.protocols import inductive, no_graph
-from cnn2gnn.graph import SparseGraph
+from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.student import Student
+from cnn2gnn.registry import LEARNERS
 
 _CHUNK = 500  # queries at once; it bounds memory and changes no edge
 COLUMNS = ("old", "new", "all")
+
+
+def check_late(graph: str, learner: GraphLearner | None = None) -> None:
+    """Check that a student can find the nodes of classes that came after its training.
+
+    Args:
+        graph: what its configuration calls its graph; learner: its own, None: that of this name.
+
+    Raises:
+        ConfigError: it has no graph that goes by distance, or one that only knows where it was
+            trained.
+    """
+    if not _finds_late(learner or LEARNERS[graph](1)):
+        fit = ", ".join(name for name in LEARNERS if _finds_late(LEARNERS[name](1)))
+        raise ConfigError(
+            f"graph={graph!r} does not find the nodes of late classes, it must be one of {fit}"
+        )
+
+
+def _finds_late(learner: GraphLearner) -> bool:
+    return learner.reach is not None and learner.finds_late
 
 
 def balanced(graph: SparseGraph, labels: Tensor) -> SparseGraph:
@@ -161,7 +184,11 @@ def compare(student: Student, apart: Apart, sizes: Sequence[int | None], seed: i
 
     Returns:
         One row a size and method: images (as text), method, and old, new and all in [0, 1].
+
+    Raises:
+        ConfigError: see `check_late`.
     """
+    check_late(student.config.graph, student.network.learner)
     bank = student.bank(apart.old.train.images, apart.old.train.labels)
     nodes, known = no_graph(student, apart.whole.test.images), apart.known
     keys, classes = student.network.keys(nodes.features), len(apart.whole.train.classes)

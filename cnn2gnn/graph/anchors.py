@@ -38,6 +38,7 @@ class AnchorNeighbours(AdaptiveNeighbours):
     """
 
     scalable = False  # anchors lie among keys, and have no distance that could be scaled
+    finds_late = False  # nodes that lie near no anchor are nobody's neighbours
     points: nn.Parameter  # z_a, (ANCHORS, width)
 
     def build(self, width: int) -> None:
@@ -99,7 +100,10 @@ class AnchorNeighbours(AdaptiveNeighbours):
         Returns:
             int64 `(N, A, k)` and `(N, A, k)`, both without the node that a query may not get.
         """
-        used, place = near.unique(return_inverse=True)  # (a,), (N, A)
+        if torch.compiler.is_exporting():  # a program cannot tell how many will be used
+            used, place = torch.arange(ANCHORS, device=near.device), near
+        else:
+            used, place = near.unique(return_inverse=True)  # (a,), (N, A)
         count = min(self.reach, len(keys))
         nodes, distances = chosen_distances(F.embedding(used, self.points), keys, count)  # (a, r)
         nodes, distances = nodes[place], F.embedding(place, distances)  # (N, A, r)

@@ -39,6 +39,7 @@ class Heads(GraphLearner):
         self.heads = heads
         self.learns_keys, self.whitens = learner.learns_keys, learner.whitens
         self.any_k, self.scalable = learner.any_k, learner.scalable
+        self.finds_late = learner.finds_late
 
     @property
     def reach(self) -> int:

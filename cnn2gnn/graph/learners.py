@@ -38,6 +38,7 @@ class GraphLearner(nn.Module):
         heads: equal parts of the keys, each of which has neighbours of its own; see `heads.Heads`.
         any_k: whether another k than that of the training may be set afterwards.
         scalable: whether it goes by squared Euclidean distances, which `local_scaling` may change.
+        finds_late: whether nodes unlike all of its training can become neighbours.
     """
 
     space = "features"
@@ -46,6 +47,7 @@ class GraphLearner(nn.Module):
     heads = 1
     any_k = True
     scalable = False
+    finds_late = True
 
     def __init__(self, k: int) -> None:
         super().__init__()

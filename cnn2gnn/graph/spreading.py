@@ -26,12 +26,13 @@ def spread(graph: SparseGraph, answers: Tensor, known: Tensor) -> Tensor:
 
     W = (S + Sᵀ)/2,  A = D^{-½} W D^{-½},  D = diag(W 1)
     F = (I − αA)^{-1} Y = Σ_t (αA)^t Y             Y_i = y_i of a known node, 0 of another
-    F_ic ← F_ic p_c / Σ_{l unknown} F_lc           class mass normalisation
+    F_ic ← F_ic p_c / Σ_l F_lc                     class mass normalisation
 
     W is symmetric, so that who looks at a node counts as whom it looks at: few nodes look at a
     labelled one. The last line (Zhu, Ghahramani, Lafferty, ICML 2003) gives each class as large a
-    share of the unknown nodes, p, as it has of the known ones, and of one more of each class, for
+    share of all that is spread, p, as it has of the known nodes, and of one more of each class, for
     few labels tell little of shares. It depends on chance which of them lies in the middle of many.
+    They sum over unknown nodes alone, of which a few would get all classes, whatever they are.
 
     Args:
         graph: within the N nodes.
@@ -56,7 +57,7 @@ def spread(graph: SparseGraph, answers: Tensor, known: Tensor) -> Tensor:
     shares = (answers[known].sum(0) + 1) / (known.sum() + answers.shape[1])  # (C,)
     sources = answers.where(known[:, None], 0)  # Y, (N, C)
     found = _consistent(graph.symmetrise(), sources.cpu()).to(answers)  # F, (N, C)
-    mass = found[~known].sum(0)  # Σ_l F_lc
+    mass = found.sum(0)  # Σ_l F_lc
     found = found * (shares / mass.where(mass > 0, 1))
     total = found.sum(1, keepdim=True)  # (N, 1)
     found = torch.where(total > 0, found / total.where(total > 0, 1), shares)

@@ -12,6 +12,7 @@ import shlex
 from typing import Any
 
 import cnn2gnn
+from cnn2gnn.base.modules import import_options
 from cnn2gnn.config import Config
 from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.report.tables import accuracy_table
@@ -62,7 +63,7 @@ def command(config: Config) -> str:
         flag = "--" + name.replace("_", "-")
         # with =, for a value may begin with a dash
         words.append(flag if value is True else f"{flag}={value}")
-    return shlex.join(words)
+    return shlex.join([*words, *import_options()])
 
 
 def _head(run: Run, metrics: dict[str, Any]) -> str:
@@ -189,7 +190,7 @@ def _use(run: Run) -> str:
         "predictor.predict(samples)\n"
     )
     code += "predictor.neighbours(samples)" if run.config.student.graph != "none" else ""
-    exporting = shlex.join(["cnn2gnn", "export", run.folder.name])
+    exporting = shlex.join(["cnn2gnn", "export", run.folder.name, *import_options()])
     return (
         f"{_block(code.rstrip(), 'python')}\n\nWithout cnn2gnn, as ONNX:\n\n"
         f"{_block(exporting, 'sh')}\n\nWritten by cnn2gnn {cnn2gnn.__version__}."

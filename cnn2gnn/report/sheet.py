@@ -23,11 +23,13 @@ def check_out(path: str) -> None:
     """Check that a sheet can be written to a file of this name.
 
     Raises:
-        ConfigError: its suffix is none of a picture.
+        ConfigError: its suffix is none of a picture, or its folder is not there.
     """
     known = sorted(FigureCanvasBase.get_supported_filetypes())
     if Path(path).suffix[1:].lower() not in known:
         raise ConfigError(f"out={path!r} must end in one of .{', .'.join(known)}")
+    if not Path(path).parent.is_dir():
+        raise ConfigError(f"out={path!r}: there is no folder {str(Path(path).parent)!r}")
 
 
 @styled

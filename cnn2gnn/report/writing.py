@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 from cnn2gnn.base.files import replacing
 from cnn2gnn.report.accuracy_sections import comparison
 from cnn2gnn.report.model_card import model_card
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
 from cnn2gnn.report.results import Results, configurations
+from cnn2gnn.report.section import sources
 from cnn2gnn.report.sections import Section, sections
 from cnn2gnn.report.size_sections import front
 from cnn2gnn.runs import Run
@@ -91,15 +93,27 @@ def _named(section: Section, configuration: str, prefix: str) -> Section:
 
 def _facts(results: Sequence[Results]) -> dict[str, str]:
     """What stands below the title, from `metrics.json` and `config.json`."""
-    first = results[0]
-    config = first.run.manifest
-    counts = first.metrics["images"]
     return {
-        "data": f"{first.metrics['dataset']}, {len(first.classes)} classes; "
-        + ", ".join(f"{count:,} {name}" for name, count in counts.items()),
+        "data": _distinct(_data(r) for r in results),
         "runs": ", ".join(f"{r.name} (seed {r.seed})" for r in results),
-        "protocol": first.metrics["protocol"],
-        "made with": ", ".join(f"{name} {v}" for name, v in config["versions"].items())
-        + (f", commit {config['git_commit']}" if config["git_commit"] else ""),
-        "source": first.source("metrics.json", "config.json"),
+        "protocol": _distinct(r.metrics["protocol"] for r in results),
+        "made with": _distinct(_made_with(r.run.manifest) for r in results),
+        "source": sources(results, "metrics.json", "config.json"),
     }
+
+
+def _data(result: Results) -> str:
+    counts = result.metrics["images"].items()
+    images = ", ".join(f"{count:,} {name}" for name, count in counts)
+    return f"{result.metrics['dataset']}, {len(result.classes)} classes; {images}"
+
+
+def _made_with(manifest: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    commit = manifest["git_commit"]
+    return f"{versions}, commit {commit}" if commit else versions
+
+
+def _distinct(said: Iterable[str]) -> str:
+    """What is said of several runs, each thing once."""
+    return " | ".join(dict.fromkeys(said))

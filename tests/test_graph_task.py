@@ -17,6 +17,7 @@ from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.features import StemFeatures
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.processes import make_fabric
+from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.registry import LEARNERS
 from cnn2gnn.runs import load_splits
@@ -146,16 +147,20 @@ def test_a_step_has_the_same_bits_on_every_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("graph", ["adaptive", "gumbel", "cosine", "fixed", "random"])
-def test_candidates_are_found_once_a_pass_and_decide_as_the_whole_would(
+def test_of_candidates_among_earlier_keys_those_of_now_decide_as_among_the_whole(
     tmp_path: Path, graph: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, _, splits = make(tmp_path, graph=graph)
-    found, candidates = [], task.module.candidates
-    monkeypatch.setattr(
-        task.module, "candidates", lambda *given: found.append(1) or candidates(*given)
-    )
+    searched, candidates = [], task.module.candidates
+
+    def look(x: Tensor, nodes: Bank, *rest: object) -> Tensor | None:
+        searched.append(nodes)
+        return candidates(x, nodes, *rest)
+
+    monkeypatch.setattr(task.module, "candidates", look)
+    monkeypatch.setattr(graph_task, "LATELY", 2)
     network = task.module.eval()
-    for epoch in (0, 0, 1):
+    for epoch in (0, 0, 0, 1):
         indices = torch.randperm(300)[:40]
         (x, bank, _, pixels), out = met(task, indices, epoch)
         nodes = network.bank(task.features.clean, splits.train.labels, task.clean_pixels)
@@ -163,7 +168,8 @@ def test_candidates_are_found_once_a_pass_and_decide_as_the_whole_would(
         expected = network(x, whole, indices, pixels)
         torch.testing.assert_close(out.logits, expected.logits)
         assert len(bank) <= 300
-    assert len(found) == 2
+    first, again, third, other = searched
+    assert first is again and third is not again and other is not third
     if network.learner.space == "features":
         with torch.no_grad():  # within a pass keys move; of those found, the nearest now are taken
             network.project.weight.mul_(1 + 0.01 * torch.randn_like(network.project.weight))
@@ -171,7 +177,7 @@ def test_candidates_are_found_once_a_pass_and_decide_as_the_whole_would(
         moved = replace(whole, keys=network.keys(task.features.clean))
         expected = network(x, moved, indices)
         torch.testing.assert_close(out.logits, expected.logits)
-    assert len(found) == 2
+        assert searched[4] is other  # keys of before
 
 
 def test_the_twin_sees_what_the_student_saw(

@@ -28,7 +28,8 @@ from cnn2gnn.models.student import Student
 
 SNAPSHOT_NODES = 1000  # validation images whose graph is kept after each pass
 SNAPSHOT_BANK = 5000  # training images among which they find neighbours
-WIDER = 2  # times the candidates of a pass, where they are found as it begins
+LATELY = 100  # steps after which the keys that candidates are looked for among are made anew
+WIDER = 2  # times as many candidates as are needed, where keys are not those of the step
 SMOOTHING = 0.05  # of the labels
 BASE_WEIGHT = 0.5  # of the base branch's own loss: residuals are worth what it is worth
 
@@ -76,7 +77,8 @@ class GraphTask:
         self.network.start_keys(self.features.clean, self.train.labels)
         self._search = ShardedSearch(self.size) if several_processes() else None
         self._began: tuple[int, Bank] | None = None  # in which pass, with which bank
-        self._found: tuple[int, Tensor | None] | None = None  # in which pass, candidates (M, n)
+        self._lately: tuple[int, Bank] | None = None  # in which pass, with which keys
+        self._steps = 0  # in which these keys have been searched
 
     def loss(self, model: nn.Module, indices: Tensor, epoch: int) -> Tensor:
         """Cross-entropy of the training images `indices` `(B,)`, with and without the graph."""
@@ -123,26 +125,24 @@ class GraphTask:
 
     @torch.no_grad()
     def _near(self, x: Tensor, indices: Tensor, epoch: int, pixels: Tensor | None) -> Tensor | None:
-        """Nodes that can become neighbours of queries `(B, d)`, `(B, n)`; None: any can."""
+        """Nodes that can become neighbours of queries `(B, d)`, `(B, n)`; None: any can.
+
+        One process looks for twice as many as are needed, among keys of some steps ago, for they
+        move slowly; of those found, distances between current keys decide. To compute the keys of
+        all nodes at every step would take longer than all the rest.
+        """
         if self._search is None:
-            return self._near_in_pass(indices, epoch)
+            nodes = self._nodes_lately(epoch)
+            return self.network.candidates(x, nodes, indices, pixels, _wider)
         nodes = self._nodes(self._search.rows, epoch)
         return self.network.candidates(x, nodes, indices, pixels, self._search)
 
-    def _near_in_pass(self, indices: Tensor, epoch: int) -> Tensor | None:
-        """As `_near`, looked up for all queries as the pass begins.
-
-        Twice as many as are needed, for keys move during a pass, slowly; among them, distances
-        between current keys decide. A search at every step would take longer than all the rest.
-        """
-        if self._found is None or self._found[0] != epoch:
-            view = 1 + epoch % self.config.training.graph_views
-            everyone = torch.arange(self.size, device=indices.device)
-            queries, pixels = self.features.view(view), self._pixels(everyone, view)
-            nodes = self._nodes(slice(None), epoch)
-            near = self.network.candidates(queries, nodes, everyone, pixels, _wider)
-            self._found = (epoch, near)
-        return None if self._found[1] is None else self._found[1][indices]
+    def _nodes_lately(self, epoch: int) -> Bank:
+        """All nodes that queries of this pass meet, with keys of at most `LATELY` steps ago."""
+        if self._lately is None or self._lately[0] != epoch or self._steps == LATELY:
+            self._lately, self._steps = (epoch, self._nodes(slice(None), epoch)), 0
+        self._steps += 1
+        return self._lately[1]
 
     def _nodes(self, rows: Tensor | slice, epoch: int) -> Bank:
         """Some of the M nodes that queries of this pass meet, with the keys of this step."""

@@ -156,7 +156,7 @@ def test_what_it_cannot_learn_from_is_refused_before_training(kind: str, tmp_pat
 
 def test_of_classes_that_came_later_it_says_nothing(fitted: Cnn2GnnClassifier) -> None:
     grown = copy.deepcopy(fitted)
-    grown.predictor_.add(IMAGES[:3], "late", new="late")
+    grown.predictor_.add(IMAGES[:3, None], "late", new="late")
     with pytest.raises(ValueError, match="predictor_ knows classes that came later, .*, late: ask"):
         grown.predict(IMAGES[:2])
     grown.predictor_.remove(range(len(grown.predictor_.bank) - 3, len(grown.predictor_.bank)))

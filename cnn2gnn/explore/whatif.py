@@ -67,6 +67,7 @@ def predict(nodes: RunNodes, node: Node, change: WhatIf = NOTHING) -> Prediction
     told = network.evidence_scale * out.gate * residuals + network.label_scale * answers
     contributions = weights[:, None] * told
     shares = out.hidden_logits - _without_each_message(network, query, weights)  # (k, C)
+    shares = shares.where((weights > 0)[:, None], 0)  # of an edge that is off, not its rounding
     order = _edges(query)  # (n,)
     distances = query.graph.distances
     return Prediction(

@@ -235,6 +235,8 @@ def test_a_name_belongs_to_its_parameters_but_may_get_more_values(
         comparison_in(place, loss=["dkd"], k=[3, 4])
     assert (broken.folder / "comparison.toml").read_text() == kept
     assert len(comparison_in(place, loss=["kd", "mine", "dkd"]).cells) > len(broken.cells)
+    told_elsewhere = comparison_in(place, loss=["kd", "mine"], logger="tensorboard")
+    assert len(told_elsewhere.cells) == 2
 
 
 def test_a_module_that_cannot_be_imported_is_named(place: Path) -> None:

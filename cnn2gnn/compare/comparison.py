@@ -19,7 +19,7 @@ from cnn2gnn.compare import results
 from cnn2gnn.compare.cluster import Cluster
 from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.compare.execution import Workers
-from cnn2gnn.compare.grid import GRID_FILE, Cell, Grid
+from cnn2gnn.compare.grid import GRID_FILE, Cell, Grid, binding
 from cnn2gnn.compare.sections import accuracy_table, sections
 from cnn2gnn.compare.sizes import by_size
 from cnn2gnn.report.page import render_page, render_section, write_figures, write_tables
@@ -65,9 +65,9 @@ class Comparison:
         path = self.folder / GRID_FILE
         if not path.is_file():
             return
-        here = [_tried(cell) for cell in self.cells]
+        here = [binding(cell.config.parameters()) for cell in self.cells]
         kept = Grid.read(path, self.grid.runs_dir).cells()
-        if gone := [cell.name for cell in kept if _tried(cell) not in here]:
+        if gone := [c.name for c in kept if binding(c.config.parameters()) not in here]:
             raise ConfigError(
                 f"comparison {self.grid.name!r} exists with other parameters, of which this one "
                 f"lacks {', '.join(gone[:SAID])}{' and more' if len(gone) > SAID else ''}; choose "
@@ -198,11 +198,6 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return "".join(render_section(section) for section in self.sections())
-
-
-def _tried(cell: Cell) -> dict[str, Any]:
-    """A cell's parameters: its name tells only those that vary in its grid."""
-    return cell.config.parameters() | {"run": "", "runs_dir": ""}
 
 
 def _minutes(minutes: float) -> str:

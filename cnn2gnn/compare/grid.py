@@ -31,6 +31,7 @@ from cnn2gnn.base.values import ConfigError
 from cnn2gnn.config import Config
 from cnn2gnn.data import DataError
 from cnn2gnn.data.loading import registered
+from cnn2gnn.runs.manifest import bound_parameters
 
 GRID_FILE = "comparison.toml"  # as a comparison keeps its grid, in its own folder
 VARIANT = "variant"
@@ -159,6 +160,11 @@ class Grid:
         except ConfigError:
             mark = hashlib.sha256(_said(varied).encode()).hexdigest()[:8]
             return run_name(f"{self.name}-{mark}")
+
+
+def binding(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What results depend on: not on where they were made, but on the precision asked for."""
+    return bound_parameters({"parameters": given}) | {"precision": given.get("precision")}
 
 
 def check_dataset(name: str) -> None:

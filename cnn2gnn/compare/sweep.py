@@ -28,11 +28,11 @@ from cnn2gnn.base.modules import import_modules, imported
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.execution import command, failure, surroundings
-from cnn2gnn.compare.grid import Cell, check_dataset
+from cnn2gnn.compare.grid import Cell, binding, check_dataset
 from cnn2gnn.compare.space import space, suggest
 from cnn2gnn.config import Config
 from cnn2gnn.runs.epochs import EpochLog
-from cnn2gnn.runs.manifest import bound_parameters, changes
+from cnn2gnn.runs.manifest import changes
 
 POLL_SECONDS = 0.5
 STUDENT = ("student", "student-graph")  # its stages, in the order of their epochs
@@ -134,7 +134,7 @@ class Sweep:
         kept = self.study.user_attrs
         searched = {name: json_to_distribution(b) for name, b in kept.get(SEARCHED, {}).items()}
         changed = changes(searched, self.bounds)
-        if changed := changed + changes(_binding(kept.get(FIXED, {})), _binding(fixed)):
+        if changed := changed + changes(binding(kept.get(FIXED, {})), binding(fixed)):
             raise ConfigError(
                 f"sweep {self.name!r} exists with other parameters ({'; '.join(changed)}); "
                 "choose another name"
@@ -184,11 +184,6 @@ class Sweep:
         mark = hashlib.sha256(repr(sorted(everything.items())).encode()).hexdigest()[:8]
         place = {"run": f"{self.name}-{mark}", "runs_dir": self.runs_dir}
         return Cell(Config.from_parameters({**everything, **place}), dict(values))
-
-
-def _binding(fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trial's accuracy depends on: not on where it runs, but on the precision asked for."""
-    return bound_parameters({"parameters": fixed}) | {"precision": fixed.get("precision")}
 
 
 class _Failures:

@@ -139,7 +139,9 @@ class GraphTask:
 
     def _nodes_lately(self, epoch: int) -> Bank:
         """All nodes that queries of this pass meet, with keys of at most `LATELY` steps ago."""
-        if self._lately is None or self._lately[0] != epoch or self._steps == LATELY:
+        if self._lately is None or self._lately[0] != epoch:
+            self._lately, self._steps = (epoch, self._bank_of_pass(epoch)), 0
+        elif self._steps == LATELY:
             self._lately, self._steps = (epoch, self._nodes(slice(None), epoch)), 0
         self._steps += 1
         return self._lately[1]

@@ -227,6 +227,16 @@ def test_held_keys_are_rounded_once(monkeypatch):
     assert len(calls) == 1
 
 
+def test_held_keys_are_rounded_for_a_single_query_too(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(rough, "computes_in_bf16", lambda: True)
+    keys, query = torch.randn(16_384, 4), torch.randn(1, 4)
+    looked = counted(monkeypatch, "_among_rough")
+    found, expected = nearest(query, SearchKeys.of(keys), 3), nearest(query, keys, 3)
+    assert looked == [1]
+    assert_as_near(found, expected, query, keys)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 50, 64])
 def test_chunks_change_nothing(monkeypatch, rows):
     torch.manual_seed(0)

@@ -29,7 +29,7 @@ def nearest_exactly(
     last by more than rounding.
     """
     lifted = keys.raised and queries[:, -1].any()  # not as it was said of raised keys
-    if lifted or not rough.pays(queries, keys.points, k):
+    if lifted or not rough.pays(queries, keys.points, k, keys.held):
         return _brute_force(queries, keys, k, exclude)
     found = _among_rough(queries, keys, k, exclude, proved)
     return with_missing(found, queries, keys, exclude)
@@ -59,7 +59,7 @@ def ranked(
     """
     candidates = proposals.sort(1).values  # (c, n), by index
     there = F.embedding(candidates.clamp(min=0), points)  # (c, n, d)
-    distances = (queries[:, None] - there).square().sum(2)  # (c, n)
+    distances = there.sub_(queries[:, None]).square_().sum(2)  # (c, n)
     barred = candidates < 0
     barred[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]  # proposed twice
     if exclude is not None:

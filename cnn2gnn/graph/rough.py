@@ -20,22 +20,23 @@ from torch import Tensor
 
 from cnn2gnn.base.processor import computes_in_bf16
 
-QUERIES, KEYS = 16, 16_384  # from so many of both on it pays
+QUERIES, KEYS = 16, 16_384  # from so many of both on it pays; of held keys, from one query on
 SPARE = 8  # proposals beyond 2k: the more, the more rows are sure
 _ROWS = 8192  # keys rounded at a time
 _UNIT = 2.0**-9  # the largest relative error of a number in bf16
 _TINY = 2.0**-80  # below it, products of two numbers may vanish: nothing is sure
 
 
-def pays(queries: Tensor, points: Tensor, k: int) -> bool:
+def pays(queries: Tensor, points: Tensor, k: int, held: bool) -> bool:
     """Whether to look for k of the keys `(M, d)` among rounded ones first.
 
-    What is found does not depend on it. A few queries wait for memory either way.
+    What is found does not depend on it. To round keys takes as long as some queries, once where
+    they are `held`; a single query waits for memory, and rounded keys are half of it.
     """
     return (
         points.dtype == torch.float32
         and points.device.type == "cpu"
-        and len(queries) >= QUERIES
+        and (held or len(queries) >= QUERIES)
         and len(points) >= max(KEYS, 8 * proposed(k))
         and torch.backends.mkldnn.is_available()  # sums the products in float32
         and computes_in_bf16()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,12 +22,14 @@ class Prepared:
         norms: squared norms of the points, `(M,)`.
         raised: whether every query is 0 in the last dimension, as of points that `local_scaling`
             has raised: it then lengthens no product, and is nothing that rounding could change.
+        held: whether the keys will be searched again, so that what is made of them is worth it.
     """
 
     points: Tensor
     norms: Tensor
     centre: Tensor | None
     raised: bool = False
+    held: bool = False
 
     @cached_property
     def rounded(self) -> RoundedKeys:
@@ -66,7 +68,7 @@ class SearchKeys(Tensor):
         held = keys.as_subclass(cls)
         with torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
             dtype = torch.promote_types(keys.dtype, torch.float32)
-            held.prepared = _prepare(keys, dtype, raised)
+            held.prepared = replace(_prepare(keys, dtype, raised), held=True)
         held.derived = {}
         return held
 

@@ -11,3 +11,11 @@ def computes_in_bf16() -> bool:
     Without them bf16 is emulated: slower than float32 on some processors.
     """
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def instructions() -> str:
+    """The widest vector instructions that torch uses: "AMX", "AVX512 with bf16", "AVX2", …"""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    bf16 = " with bf16" if torch.cpu._is_avx512_bf16_supported() else ""
+    return torch.backends.cpu.get_cpu_capability() + bf16

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import cnn2gnn
+from cnn2gnn.base.processor import instructions
 
 PACKAGES = ("torch", "torchvision", "numpy", "lightning-fabric")
 
@@ -34,7 +35,7 @@ def machine() -> dict[str, Any]:
     """Where and when something is measured."""
     return {
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "processor": f"{platform.machine()} CPU, {instructions()}",
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -47,8 +48,8 @@ def measured(device: str) -> dict[str, Any]:
 
 
 def in_words(measured: Mapping[str, Any]) -> str:
-    """Say what `measured` holds: "on x86_64 CPU, 2 threads, torch 2.12.1, 2026-01-31"."""
-    where = f"{measured['processor']} CPU, {measured['threads']} threads"
+    """Say what `measured` holds: "on x86_64 CPU, AMX, 2 threads, torch 2.12.1, 2026-01-31"."""
+    where = f"{measured['processor']}, {measured['threads']} threads"
     if measured["device"] != "cpu":
         where = measured["gpu"] or measured["device"]
     return f"on {where}, torch {measured['torch']}, {measured['when'][:10]}"

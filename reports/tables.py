@@ -6,8 +6,8 @@
 Each folder `reports/results/NAME/` holds the grid that made it (`comparison.toml`), the tidy
 `results.parquet` and `gains.csv`; `about.toml` says in words what was measured, and on what, and
 `only = "teacher"` where a large network stands alone, as a competitor, and `alike = true` where all
-configurations share teacher and twin: they have a table of their own, best first. A graph is in a
-table with three seeds at least; what has fewer is in the research log alone.
+configurations share a teacher, and perhaps a twin: they have a table of their own, best first. A
+graph is in a table with three seeds at least; what has fewer is in the research log alone.
 """
 
 from __future__ import annotations
@@ -73,15 +73,23 @@ def tables() -> dict[str, str]:
 
 
 def _alike(folder: Path, about: Mapping[str, Any], tidy: pd.DataFrame) -> str:
-    """The table of configurations that share teacher and twin, best first."""
+    """The table of what shares a teacher, best first; where all share a twin, too, it heads it."""
     gains = pd.read_csv(folder / "gains.csv", keep_default_na=False)
     assert tidy["seed"].nunique() >= SEEDS
-    of = [f"{model} {_accuracy(tidy, model, MODELS[model])}" for model in ("teacher", "twin")]
-    rows = [f"| {', '.join([about['data'], *of])} | `inductive` | gain [95 %] |", "|---|---|---|"]
-    for _, gain in gains.sort_values("points", ascending=False).iterrows():
+    twins = {_accuracy(here, "twin", "no_graph") for _, here in tidy.groupby("configuration")}
+    above = ["teacher"] if len(twins) > 1 else ["teacher", "twin"]
+    models = [model for model in ("twin", "student") if model not in above]
+    of = [f"{model} {_accuracy(tidy, model, MODELS[model])}" for model in above]
+    names = {"twin": "twin", "student": "`inductive`"}
+    head = [", ".join([about["data"], *of]), *(names[model] for model in models), "gain [95 %]"]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    knows = _values(tidy, "student", "inductive").groupby(tidy["configuration"]).mean()
+    gains["knows"] = gains["configuration"].map(knows)
+    for _, gain in gains.sort_values("knows", ascending=False).iterrows():
         here = tidy[tidy["configuration"] == gain["configuration"]]
-        name = f"`{gain['configuration']}`"
-        rows.append(f"| {name} | {_accuracy(here, 'student', 'inductive')} | {_points(gain)} |")
+        found = (_accuracy(here, model, MODELS[model]) for model in models)
+        cells = [f"`{gain['configuration']}`", *found, _points(gain)]
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
@@ -113,11 +121,16 @@ def _points(gain: pd.Series) -> str:
 
 def _accuracy(tidy: pd.DataFrame, model: str, protocol: str) -> str:
     """Mean ± standard deviation over the seeds, in %; one value where all have the same."""
-    which = (tidy["metric"] == "accuracy") & (tidy["model"] == model)
-    values = 100 * tidy.loc[which & (tidy["protocol"] == protocol), "value"]
+    values = _values(tidy, model, protocol)
     if values.nunique() == 1:
         return f"{values.iloc[0]:.1f}"
     return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+def _values(tidy: pd.DataFrame, model: str, protocol: str) -> pd.Series:
+    """Accuracies of a model, in %, a value a run."""
+    which = (tidy["metric"] == "accuracy") & (tidy["model"] == model)
+    return 100 * tidy.loc[which & (tidy["protocol"] == protocol), "value"]
 
 
 if __name__ == "__main__":

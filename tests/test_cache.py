@@ -61,7 +61,7 @@ def test_of_two_runs_that_need_the_same_views_one_computes_them(tmp_path: Path) 
     caches = [TeacherCache(teacher, IMAGES, "crop-flip", 4, tmp_path) for teacher in teachers]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(TeacherCache.build, caches))
-    assert Counted.asked == 4  # a view each
+    assert Counted.asked == 4 + 1  # a view each, and whether what lies there still holds
 
 
 def test_online_teaching_gives_the_same_answers(folder: Path) -> None:
@@ -102,6 +102,33 @@ def test_another_teacher_data_or_recipe_has_a_cache_of_its_own(folder: Path) -> 
     ]
     assert len({*folders}) == 4
     assert TeacherCache(make(), IMAGES, "crop", 5, folder).folder == folders[0]
+
+
+class Wrapped(torch.nn.Module):
+    """A network of the user's own: neither its weights nor its layers tell of `sign`."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network, self.sign = build_network("resnet20", 3, 16, 5), sign
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.sign * self.network(images)
+
+
+def test_a_teacher_that_says_something_else_with_the_same_weights_is_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cached(sign: float) -> TeacherCache:
+        teacher = Teacher(Wrapped(sign), [0.5] * 3, [0.3] * 3, "wrapped").eval()
+        return TeacherCache(teacher, IMAGES, "crop", 2, tmp_path).build()
+
+    every = torch.arange(30)
+    before = [cached(1.0).logits(every, view).clone() for view in (1, 2)]
+    assert not caplog.records
+    after = [cached(-1.0).logits(every, view) for view in (1, 2)]
+    assert "no longer says what it said" in caplog.text
+    torch.testing.assert_close(after, [-logits for logits in before])
 
 
 def test_an_interrupted_build_computes_only_what_is_missing(

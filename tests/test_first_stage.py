@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from conftest import small_config
 
 from cnn2gnn import distil
 from cnn2gnn.base.files import BrokenFileError, load_tensors
-from cnn2gnn.config import Config, DataConfig, TeacherConfig
+from cnn2gnn.config import Config, ConfigError, DataConfig, TeacherConfig
 from cnn2gnn.distillation.first_stage import DISTILLED, LATER, TAUGHT, FirstStage
 from cnn2gnn.distillation.student_task import StudentTask
 from cnn2gnn.distillation.students import without_graph
 from cnn2gnn.models.student import Student
+from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.manifest import FREE
 
@@ -82,6 +84,31 @@ def test_code_of_ones_own_is_never_taken_for_the_same(first: Run) -> None:
     ]
     mine, its = (load_tensors(run.folder / DISTILLED)[0] for run in runs)
     assert not all(torch.equal(tensor, its[name]) for name, tensor in mine.items())
+
+
+def test_a_deleted_run_leaves_nothing_to_another_of_its_name(first: Run) -> None:
+    """Nor to code that was registered by the same name."""
+    losses = []
+    for share in (1.0, 0.1):
+        config = another(first, "own-again", baselines="")
+        run = distil(config, loss=weighted(share))
+        run.unlock()
+        losses.append(run.history()[0]["loss"])
+        shutil.rmtree(run.folder)
+    assert losses[1] == pytest.approx(0.1 * losses[0], rel=0.2)
+
+
+def test_registered_code_that_has_changed_is_refused(
+    first: Run, registries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LOSSES.register("mine", weighted(1.0))
+    config = another(first, "registered", baselines="", loss="mine")
+    run = distil(config)
+    run.unlock()
+    assert distil(config).metrics() == run.metrics()
+    monkeypatch.setitem(LOSSES._entries, "mine", weighted(0.1))
+    with pytest.raises(ConfigError, match=r"registered loss was 'weighted\S* \w+', is 'weighted"):
+        distil(config)
 
 
 def key(run: Run, config: Config, teacher: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,37 @@ def modality_of(schema: pyarrow.Schema) -> str:
     return "image"
 
 
-def content_column(file: Path, schema: pyarrow.Schema, modality: str) -> str:
+def content_column(
+    file: Path, schema: pyarrow.Schema, modality: str, others: Collection[str]
+) -> str:
     """Return the name of the column of samples: one that the modality names, or the only fit one.
 
+    Args:
+        others: columns that hold something else, labels or groups: never the samples.
+
     Raises:
-        DataError: there is none, or one of several.
+        DataError: there is none, or one of several, or the one so named is of another type.
     """
-    found, kind = _fitting(schema, modality), MODALITIES[modality]
+    kind = MODALITIES[modality]
+    found = [name for name in _fitting(schema, modality) if name not in others]
     named = [name for name in kind.columns if name in found]
+    for name in kind.columns:
+        if not named and name in schema.names and name not in others:
+            raise DataError(
+                f"column `{name}` of {shown(file)} must hold {kind.holds}, not "
+                f"{schema.field(name).type}{_hint(schema.field(name).type, kind.holds)}"
+            )
     if not named and len(found) != 1:
         raise DataError(
             f"{shown(file)} has no column `{[*kind.columns, modality][0]}` of {kind.holds}; "
             f"its columns: {', '.join(schema.names)}"
         )
     return (named or found)[0]
+
+
+def _hint(given: pyarrow.DataType, holds: str) -> str:
+    """What is wrong most likely: text that is not UTF-8 is read as bytes."""
+    return ": its text is not UTF-8" if holds == "text" and _holds_bytes(given) else ""
 
 
 def _fitting(schema: pyarrow.Schema, modality: str) -> list[str]:

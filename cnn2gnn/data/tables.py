@@ -116,7 +116,7 @@ def _read(root: Path, files: Sequence[Path], asked: Request, modality: str) -> S
         names[class_names(table.schema, label_column)] = file
         labels = table[label_column].to_pylist()
         grouped = table[asked.group_column].to_pylist() if asked.group_column else None
-        for row, item in enumerate(_items(file, table, modality)):
+        for row, item in enumerate(_items(file, table, asked, modality)):
             if item is None:
                 left_out.add(f"rows without {modality}", f"row {row} of {file.name}")
             else:
@@ -178,9 +178,8 @@ def _columns(file: Path, schema: pyarrow.Schema, asked: Request, modality: str) 
     Raises:
         DataError: one that is needed is missing or of another type, or one is there twice.
     """
-    wanted = {content_column(file, schema, modality), asked.label_column, "split"}
-    wanted |= {asked.group_column} if asked.group_column else set()
-    wanted |= set(BESIDE if MODALITIES[modality].holds == "numbers" else ())
+    others = _others(asked, modality)
+    wanted = {content_column(file, schema, modality, others), *others}
     found = [name for name in schema.names if name in wanted]
     if double := [name for name in found if found.count(name) > 1]:
         raise DataError(f"{shown(file)} has {found.count(double[0])} columns {double[0]!r}")
@@ -193,10 +192,18 @@ def _columns(file: Path, schema: pyarrow.Schema, asked: Request, modality: str) 
     return found
 
 
-def _items(file: Path, table: pyarrow.Table, modality: str) -> list[Item | None]:
+def _others(asked: Request, modality: str) -> set[str]:
+    """Columns that are read, if they are there, and hold no samples, whatever their type."""
+    beside = BESIDE if MODALITIES[modality].holds == "numbers" else ()
+    grouped = [asked.group_column] if asked.group_column else []
+    return {asked.label_column, "split", *grouped, *beside}
+
+
+def _items(file: Path, table: pyarrow.Table, asked: Request, modality: str) -> list[Item | None]:
     """The samples of a table; None where a row has none."""
     items: list[Item | None] = []
-    column = table[content_column(file, table.schema, modality)].to_pylist()
+    name = content_column(file, table.schema, modality, _others(asked, modality))
+    column = table[name].to_pylist()
     for row, value in enumerate(column):
         origin = f"row {row} of {shown(file)}"
         if MODALITIES[modality].holds == "text" and value is not None:

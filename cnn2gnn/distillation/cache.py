@@ -23,6 +23,8 @@ from cnn2gnn.models.teacher import Teacher, device_of
 
 log = logging.getLogger(__name__)
 
+ASKED_AGAIN = 8  # images of which the teacher is asked whether it still says what is kept
+APART = 0.1  # relative difference of its answers that no precision and no device explains
 # autocast of a run's precision; the teacher answers as precisely as the student learns
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -57,11 +59,20 @@ class TeacherCache:
         self._loaded: dict[int, dict[str, Tensor]] = {}
 
     def build(self) -> TeacherCache:
-        """Compute the views that are missing on disk; of two runs that need them, one does."""
+        """Compute the views that are missing on disk; of two runs that need them, one does.
+
+        What lies there counts if the teacher still says so: its weights may be the same and its
+        code another.
+        """
         if self.views:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
                 sweep(self.folder)
+                if self._path(1).exists() and not self._holds():
+                    log.warning("asking the teacher again: it no longer says what it said")
+                    self._loaded.clear()
+                    for path in self.folder.glob("view-*"):
+                        path.unlink()
                 missing = [v for v in range(1, self.views + 1) if not self._path(v).exists()]
                 for view in tqdm(missing, desc="teacher's logits", unit="view", disable=None):
                     self._compute(view)
@@ -78,6 +89,15 @@ class TeacherCache:
             with torch.no_grad():
                 return self._answers(images)
         return self._view(view)["logits"][indices.cpu()].to(indices.device)
+
+    @torch.inference_mode()
+    def _holds(self) -> bool:
+        """Whether the teacher says of some images in view 1 what is kept of them."""
+        some = torch.arange(min(ASKED_AGAIN, len(self.images)))
+        pixels = self.images.view(some, 1, self.augmentation)
+        now = self._answers(pixels.to(device_of(self.teacher))).cpu()  # (n, classes)
+        kept = self.logits(some, 1)
+        return kept.shape == now.shape and bool((kept - now).norm() <= APART * now.norm())
 
     def _view(self, view: int) -> dict[str, Tensor]:
         if view not in self._loaded:

@@ -1,6 +1,6 @@
 """What stage one made lies beside the teachers: runs that differ in the graph alone share it.
 
-Only what the kit itself names is shared, and only between runs of one version and commit.
+Only what the kit itself names is shared, and only between runs of the same code.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from filelock import FileLock
 from cnn2gnn.base.files import BrokenFileError, module_hash, read_json, replacing, write_json
 from cnn2gnn.config import Config, DataConfig, TeacherConfig
 from cnn2gnn.models.student import Student
-from cnn2gnn.registry import LOSSES, STEMS
 from cnn2gnn.runs import Run
+from cnn2gnn.runs.environment import code_hash
 from cnn2gnn.runs.loggers import epoch_log
 from cnn2gnn.runs.manifest import FREE
 
@@ -100,19 +100,19 @@ def _decisive(run: Run, config: Config, start: Student, teacher: str | None) -> 
         "teacher": teacher,
         "augmentation": [manifest["augmentation"], manifest["augmentation_version"]],
         "hardware": manifest["hardware"],
-        "made by": [manifest["versions"], manifest["git_commit"]],
-        # no hash tells what code of the user's own computes: it is never taken for the same
-        "run": run.folder.name if _has_foreign_code(run, config) else None,
+        "made by": [manifest["versions"], code_hash()],
         **images,
     }
 
 
-def _has_foreign_code(run: Run, config: Config) -> bool:
-    """Whether teacher, stem or loss is the user's own: handed over, or registered from outside."""
-    own = run.own
-    if any(part is not None for part in (own.teacher, own.stem, own.loss)):
-        return True
-    return STEMS.from_outside(config.student.stem) or LOSSES.from_outside(config.training.loss)
+def is_shared(run: Run) -> bool:
+    """Whether others may take over what a run's stage one makes.
+
+    Not if teacher, stem or loss is the user's own, handed over or registered: no hash tells all
+    that such code computes.
+    """
+    own, registered = (run.manifest.get(name, {}) for name in ("own", "registered"))
+    return not {"teacher", "stem", "loss"} & {*own, *registered}
 
 
 def _sha256(path: Path) -> str:

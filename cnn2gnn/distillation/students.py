@@ -16,7 +16,7 @@ from cnn2gnn.config import Config
 from cnn2gnn.data import Splits, channel_statistics
 from cnn2gnn.distillation.cache import TeacherCache
 from cnn2gnn.distillation.features import StemFeatures
-from cnn2gnn.distillation.first_stage import DISTILLED, FirstStage
+from cnn2gnn.distillation.first_stage import DISTILLED, FirstStage, is_shared
 from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.joint_task import JointTask
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, Task, fit, place
@@ -74,6 +74,11 @@ class Students:
         could do so.
         """
         student = self._new(without_graph(config))
+        if not is_shared(self.run):
+            if not self._is_done(stage, path):
+                self._train_first(stage, student, config, cache, path)
+            self.fabric.barrier()
+            return
         taught_by = None if cache is None else self.run.manifest["teacher"]
         shared = FirstStage(self.run, config, student, taught_by)
         rank_zero = self.fabric.is_global_zero

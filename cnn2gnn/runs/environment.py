@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,15 @@ def in_words(measured: Mapping[str, Any]) -> str:
     if measured["device"] != "cpu":
         where = measured["gpu"] or measured["device"]
     return f"on {where}, torch {measured['torch']}, {measured['when'][:10]}"
+
+
+@cache
+def code_hash() -> str:
+    """Hash of this package's code: of a checkout that is being edited, a commit says too little."""
+    digest, package = hashlib.sha256(), Path(cnn2gnn.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _git_commit() -> str | None:

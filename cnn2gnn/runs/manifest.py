@@ -17,6 +17,7 @@ from cnn2gnn.config import BEFORE, Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.runs.environment import environment
 from cnn2gnn.runs.epochs import learned
+from cnn2gnn.runs.fingerprints import registered
 from cnn2gnn.runs.hardware import resolved_hardware
 from cnn2gnn.runs.own import Own
 
@@ -37,6 +38,7 @@ _MADE: dict[str, Shape] = {
 SHAPE: Shape = {
     "parameters": {},
     "own": {"*": str},
+    "registered?": {"*": str},
     "data": {
         "name?": str,
         "classes": [str],
@@ -57,6 +59,7 @@ def make(config: Config, splits: Splits, own: Own) -> dict[str, Any]:
     return {
         "parameters": config.parameters(),
         "own": own.fingerprints(),
+        "registered": registered(config),
         "data": data_facts(splits),
         "augmentation": splits.train.augmentation_for(
             config.data.augmentation
@@ -115,8 +118,9 @@ def check_config(config: Config) -> None:
     if not learned(folder):
         return
     before = read(folder)
-    then = bound_parameters(before) | _prefixed("own", before["own"])
+    then = bound_parameters(before) | _objects(before)
     now = bound_parameters({"parameters": config.parameters()})
+    now |= _objects({"own": {}, "registered": registered(config)})
     if asked != "auto":  # what auto becomes is known where the run is: on a cluster, not here
         then["precision"], now["precision"] = before["hardware"]["precision"], asked
     _refuse(changes(then, now), folder)
@@ -181,7 +185,7 @@ def facts(content: Mapping[str, Any]) -> dict[str, str]:
     stages = {name: _telling(by) for name, by in content["stages"].items()}
     made = stages or {"started": _telling(content)}
     flat = bound_parameters(content)
-    flat |= _prefixed("own", content["own"]) | {"precision": content["hardware"]["precision"]}
+    flat |= _objects(content) | {"precision": content["hardware"]["precision"]}
     flat |= {"augmentation": content.get("augmentation", flat["augmentation"])}  # not merely auto
     flat |= {"augmentation version": content.get("augmentation_version")}
     flat |= content["data"] | {"teacher fingerprint": content["teacher"]}
@@ -211,7 +215,7 @@ def _binding(content: Mapping[str, Any]) -> dict[str, Any]:
     """What may not change while a run goes on."""
     return {
         **bound_parameters(content),
-        **_prefixed("own", content["own"]),
+        **_objects(content),
         "precision": content["hardware"]["precision"],
         "augmentation version": content.get("augmentation_version"),
     }
@@ -245,12 +249,14 @@ def _telling(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measured_with(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what results are bound to: parameters, objects, data, teacher.
+    """Return what results are bound to: parameters, objects, code of the user's own, data, teacher.
 
     As the manifest has them: a later version may know more parameters.
     """
     parameters = {n: value for n, value in content["parameters"].items() if n not in FREE}
-    return parameters | {name: content[name] for name in ("own", "data", "teacher")}
+    bound = {name: content[name] for name in ("own", "data", "teacher")}
+    named = content.get("registered")
+    return parameters | bound | ({"registered": named} if named else {})
 
 
 def _refuse(changed: Sequence[str], folder: Path) -> None:
@@ -259,6 +265,12 @@ def _refuse(changed: Sequence[str], folder: Path) -> None:
             f"run {folder.name!r} exists with other parameters ({'; '.join(changed)}); "
             f"choose another name or delete {folder}"
         )
+
+
+def _objects(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Fingerprints of what is the user's own, handed over or registered."""
+    own, named = content["own"], content.get("registered", {})
+    return _prefixed("own", own) | _prefixed("registered", named)
 
 
 def _prefixed(prefix: str, content: Mapping[str, Any]) -> dict[str, Any]:

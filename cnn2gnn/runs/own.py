@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.base.files import module_hash
+from cnn2gnn.config import ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.data.splitting import check_training
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.models.teacher import Teacher, check_classes
+from cnn2gnn.runs.fingerprints import fingerprint
 
 Loss = Callable[..., Tensor]
 
@@ -74,11 +73,11 @@ class Own:
         """Compare with the fingerprints of the objects that a run was made with.
 
         Raises:
-            ValueError: an object is another one than then.
+            ConfigError: an object is another one than then.
         """
         for name, now in self.fingerprints().items():
             if now != made_with.get(name):
-                raise ValueError(
+                raise ConfigError(
                     f"{name} is {now}, but run {run!r} was made with "
                     f"{made_with.get(name, 'the configured one')}; a module's weights count, so "
                     "seed torch before you build it, or choose another run name"
@@ -88,11 +87,11 @@ class Own:
         """Return the object `name`, or None if the run was made with the configured one.
 
         Raises:
-            ValueError: the run was made with an object, and none was given.
+            ConfigError: the run was made with an object, and none was given.
         """
         given = getattr(self, name)
         if given is None and name in made_with:
-            raise ValueError(
+            raise ConfigError(
                 f"run {run!r} was made with {name} of your own ({made_with[name]}); "
                 f"hand it over: load_run({run!r}, {name}=…)"
             )
@@ -138,18 +137,3 @@ def check_loss(loss: Loss, classes: int) -> None:
         raise ValueError(
             f"loss must give a scalar with a gradient to the student's logits, not {found!r}"
         )
-
-
-def fingerprint(thing: Any) -> str:
-    """Kind and hash of an object: of a module every weight counts, of a function its source."""
-    if isinstance(thing, Splits):
-        digest = hashlib.sha256("".join(part.fingerprint for part in thing).encode())
-        return f"{thing.train.name} {digest.hexdigest()[:16]}"
-    if isinstance(thing, nn.Module):
-        return f"{type(thing).__qualname__} {module_hash(thing)}"
-    try:
-        source = inspect.getsource(thing)
-    except (OSError, TypeError):  # typed into a console, a partial, built in
-        source = repr(thing)
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{name} {hashlib.sha256(source.encode()).hexdigest()[:16]}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
+from cnn2gnn.runs.fingerprints import registered
 from cnn2gnn.runs.hardware import resolved_hardware
 
 
@@ -26,6 +27,7 @@ def teacher_folder(config: Config, splits: Splits, precision: str | None = None)
         precision,
         splits.train.fingerprint,
         splits.validation.fingerprint,
+        *([registered(config)["teacher"]] if "teacher" in registered(config) else []),
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     return Path(config.runtime.runs_dir) / "teachers" / key

@@ -1,0 +1,118 @@
+"""What identifies objects and code of the user's own: a run goes on with no other."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnn2gnn.base.files import module_hash
+from cnn2gnn.config import Config
+from cnn2gnn.data import Splits
+from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
+
+KNOWN = ("torch", "torchvision", "cnn2gnn")  # their versions are remembered beside
+_PLAIN = (bool, int, float, str, bytes, complex, type(None))
+
+
+def fingerprint(thing: Any) -> str:
+    """Kind and hash of an object, the same in every process.
+
+    Of data every image counts; of a module every weight, its own code and plain attributes; of a
+    function its source, its defaults and the values that it has kept (of a closure, a partial);
+    of another object its class and its attributes. What code looks up elsewhere does not count.
+    """
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    if isinstance(thing, Splits):
+        name = thing.train.name
+    return f"{name} {hashlib.sha256(_told(thing, frozenset()).encode()).hexdigest()[:16]}"
+
+
+def registered(config: Config) -> dict[str, str]:
+    """Fingerprints of what a configuration names and the user has registered, by parameter."""
+    parameters = config.parameters()
+    return {
+        registry.parameter: fingerprint(registry[name])
+        for registry in (TEACHERS, STEMS, LEARNERS, LAYERS, LOSSES)
+        if registry.from_outside(name := parameters[registry.parameter])
+    }
+
+
+def _told(thing: Any, above: frozenset[int]) -> str:
+    """All that counts of a thing, as text; `above`: what it is a part of, by id."""
+    if isinstance(thing, _PLAIN):
+        return repr(thing)
+    if id(thing) in above:
+        return "itself"
+    tell = functools.partial(_told, above=above | {id(thing)})
+    if isinstance(thing, Splits):
+        return "".join(part.fingerprint for part in thing)
+    if isinstance(thing, nn.Module):
+        return "".join([module_hash(thing), *(tell(part) for part in _foreign(thing))])
+    if isinstance(thing, Tensor):
+        values = thing.detach().cpu().contiguous().flatten().view(torch.uint8)
+        return f"{thing.dtype} {tuple(thing.shape)} {_hash(values.numpy().tobytes())}"
+    if isinstance(thing, functools.partial):
+        return tell(["partial", thing.func, thing.args, thing.keywords])
+    if isinstance(thing, types.FunctionType):
+        kept = inspect.getclosurevars(thing).nonlocals
+        return tell([_source(thing), thing.__defaults__, thing.__kwdefaults__, kept])
+    if isinstance(thing, types.MethodType):
+        return tell([thing.__func__, thing.__self__])
+    if isinstance(thing, type):
+        return _source(thing)
+    if isinstance(thing, Mapping):
+        return tell([[key, thing[key]] for key in sorted(thing, key=str)])
+    if isinstance(thing, list | tuple):
+        return f"[{', '.join(map(tell, thing))}]"
+    if isinstance(thing, set | frozenset):
+        return tell(sorted(map(tell, thing)))
+    if hasattr(thing, "tobytes"):  # of numpy, whose repr leaves numbers out
+        return f"{getattr(thing, 'shape', '')} {_hash(thing.tobytes())}"
+    return tell([type(thing), vars(thing)]) if hasattr(thing, "__dict__") else _named(thing)
+
+
+def _foreign(module: nn.Module) -> list[Any]:
+    """Classes and plain attributes of those parts of a module that no known package has made."""
+    parts = [m for m in module.modules() if type(m).__module__.split(".")[0] not in KNOWN]
+    own = [name for name in vars(nn.Module())]  # `training`, hooks and the like
+    return [
+        [type(part), {n: v for n, v in vars(part).items() if n not in own and _is_plain(v)}]
+        for part in parts
+    ]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
+
+
+def _source(thing: Any) -> str:
+    """Source of a function or class; if there is none, what it was compiled to, or its name."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # typed into a console, built in
+        code = getattr(thing, "__code__", None)
+        return _named(thing) if code is None else _compiled(code)
+
+
+def _compiled(code: types.CodeType) -> str:
+    constants = [_compiled(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _named(thing: Any) -> str:
+    """A name that is the same in every process: no address is in it."""
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -14,6 +14,8 @@ from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError, checked, unknown
 from cnn2gnn.registry import DATASETS, LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
 
+SEEDS = 2**32 - 1  # the largest that numpy takes, too
+
 
 def _parameter(
     default: Any,
@@ -47,7 +49,7 @@ class DataConfig:
     validation: float = _parameter(
         0.1, "share of the training images cut off for validation", minimum=0.01, maximum=0.5
     )
-    split_seed: int = _parameter(0, "seed of the validation split", minimum=0)
+    split_seed: int = _parameter(0, "seed of the validation split", minimum=0, maximum=SEEDS)
     augmentation: str = _parameter(
         "auto",
         "auto: crop-flip for colour and fashion-mnist, crop for other grey images, mask for sound, "
@@ -77,7 +79,7 @@ class TeacherConfig:
         minimum=0,
         maximum=0.9,
     )
-    teacher_seed: int = _parameter(0, "seed of the teacher's training", minimum=0)
+    teacher_seed: int = _parameter(0, "seed of the teacher's training", minimum=0, maximum=SEEDS)
 
 
 # What was done before a parameter was there, where that is not its default.
@@ -184,7 +186,7 @@ class RuntimeConfig:
 
     run: str = _parameter("demo", "name of the run")
     runs_dir: str = _parameter("runs", "folder of all runs")
-    seed: int = _parameter(0, "seed of weights, order and dropout", minimum=0)
+    seed: int = _parameter(0, "seed of weights, order and dropout", minimum=0, maximum=SEEDS)
     device: str = _parameter("auto", "where it runs", choices=("auto", "cpu", "cuda", "mps"))
     devices: int = _parameter(1, "processes, one a device", minimum=1)
     num_nodes: int = _parameter(1, "machines", minimum=1)

@@ -113,6 +113,12 @@ def recordings(tmp_path: Path) -> Path:
     return tmp_path / "sounds"
 
 
+def test_spectrograms_of_another_size_are_named() -> None:
+    given = torch.zeros(2, 1, 48, 48, dtype=torch.uint8)
+    with pytest.raises(DataError, match=r"must be \(N, 1, 32, 32\) here, not \(2, 1, 48, 48\)"):
+        coerce(given, 1, 32, "{}")
+
+
 def test_recordings_are_distilled_explained_and_predicted(recordings: Path, tmp_path: Path) -> None:
     asked = {"dataset": f"audio:{recordings}", "image_size": 16, "stem": "conv-tiny"}
     config = small_config(tmp_path, run="sound", **asked, epochs=6, teacher_epochs=4)

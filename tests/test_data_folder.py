@@ -145,7 +145,8 @@ def test_images_beside_the_parts_are_refused(tmp_path: Path) -> None:
         for name in ("cat", "dog"):
             fill(tmp_path / "pets" / part / name, 4)
     fill(tmp_path / "pets" / "samples", 3)
-    with pytest.raises(DataError, match="has the parts test, train, and beside .* samples: move"):
+    message = "has the parts test, train, and beside .* samples: name that"
+    with pytest.raises(DataError, match=message):
         load(f"folder:{tmp_path}/pets")
 
 
@@ -190,6 +191,15 @@ def test_train_may_be_a_class(tmp_path: Path) -> None:
     for name in ("bus", "train"):
         fill(tmp_path / name, 8)
     assert load(f"folder:{tmp_path}").train.classes == ("bus", "train")
+
+
+@pytest.mark.parametrize("beside", ["holdout/cat", "test_set/cat", "unlabelled"])
+def test_a_part_beside_what_is_none_is_no_class(tmp_path: Path, beside: str) -> None:
+    for name in ("train/cat", "train/dog", beside):
+        fill(tmp_path / name, 8)
+    first = beside.split("/")[0]
+    with pytest.raises(DataError, match=f"has the parts train, .* images in {first}: name that"):
+        load(f"folder:{tmp_path}")
 
 
 def test_image_size_resizes_odd_sizes(tmp_path: Path) -> None:

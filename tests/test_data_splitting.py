@@ -122,6 +122,27 @@ def test_bad_cuts_are_named(more: dict[str, object], message: str) -> None:
         cut_all(torch.zeros(8, dtype=torch.int64), **more)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"image_size": "64"}, "image_size='64' must be a whole number"),
+        ({"validation": "0.1"}, "validation='0.1' must be a number between 0 and 1"),
+        ({"train_images": "64"}, "train_images='64' must be a whole number"),
+        ({"train_images": True}, "train_images=True must be a whole number"),
+        ({"split_seed": 1.5}, "split_seed=1.5 must be a whole number"),
+        ({"split_seed": None}, "split_seed=None must be a whole number"),
+        ({"validation": 2}, "validation=2 must lie between 0 and 1"),
+        ({"name": None}, "name=None must be the name of a data set"),
+    ],
+)
+def test_parameters_are_checked_before_anything_is_decoded(
+    more: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn2gnn.data.loading.decoded", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=message):
+        load(**{"name": "digits"} | more)
+
+
 def test_digits_are_split_by_the_fixed_rule() -> None:
     splits: Splits = load("digits")
     assert [len(part) for part in splits] == [1213, 135, 449]

@@ -83,6 +83,26 @@ def test_previews_may_be_pictures(tmp_path: Path) -> None:
     assert train.words(0) == "" == train.player(0)
 
 
+def test_names_of_classes_are_text_whatever_they_are_kept_as(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    for names in ([b"cat", b"dog"], ["cat", "dog"]):
+        np.savez(tmp_path / "f.npz", features=rows, labels=np.array(names)[np.array(labels) % 2])
+        assert load_data(f"features:{tmp_path}/f.npz").train.classes == ("cat", "dog")
+    two = np.array(["caf\u00e9", "cafe\u0301", "tea"])  # composed, and in two signs
+    np.savez(tmp_path / "f.npz", features=rows, labels=two[np.arange(len(rows)) % 3])
+    assert load_data(f"features:{tmp_path}/f.npz").train.classes == ("caf\u00e9", "tea")
+    np.savez(tmp_path / "f.npz", features=rows, labels=np.array([b"\xe9", b"a"])[np.arange(80) % 2])
+    with pytest.raises(DataError, match="labels are bytes that are not UTF-8"):
+        load_data(f"features:{tmp_path}/f.npz")
+
+
+def test_logits_are_no_features(tmp_path: Path) -> None:
+    table = pd.DataFrame({"logits": [[1.0, 2.0]] * 40, "label": [0, 1] * 20})
+    table.to_parquet(tmp_path / "f.parquet")
+    with pytest.raises(DataError, match="has no column `features` of numbers"):
+        load_data(f"features:{tmp_path}/f.parquet")
+
+
 def test_a_teacher_that_said_nothing_is_refused(tmp_path: Path) -> None:
     rows, labels = vectors()
     np.savez(tmp_path / "f.npz", features=rows, labels=labels)

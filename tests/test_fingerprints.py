@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnn2gnn.runs.fingerprints import fingerprint
+from cnn2gnn.base.fingerprints import fingerprint
 
 
 def closure(alpha: Any) -> Callable[..., Any]:
@@ -82,6 +82,24 @@ def test_defaults_and_source_count() -> None:
     assert fingerprint(Weighing) != fingerprint(Scaled)
 
 
+FACTOR = 1.0
+
+
+def helped(x: float) -> float:
+    return sum([x * FACTOR for _ in range(2)])
+
+
+def helping(x: float) -> float:
+    return helped(x)
+
+
+def test_what_a_function_uses_of_its_own_file_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [fingerprint(helped), fingerprint(helping)]
+    assert before == [fingerprint(helped), fingerprint(helping)]
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    assert not {*before} & {fingerprint(helped), fingerprint(helping)}
+
+
 def test_training_mode_and_builtins_have_fingerprints() -> None:
     module = Scaled(1.0)
     assert fingerprint(module) == fingerprint(module.eval())
@@ -98,7 +116,7 @@ def test_another_process_finds_the_same(tmp_path: Path) -> None:
         "part = functools.partial(f, a=2)\n"
     )
     code = (
-        "from cnn2gnn.runs.fingerprints import fingerprint as p; import mine\n"
+        "from cnn2gnn.base.fingerprints import fingerprint as p; import mine\n"
         "print(p(mine.part), p(mine.Kept()), p(mine.f), p(lambda x: x + 1), p(print))"
     )
     path = [str(Path(__file__).parents[1]), str(tmp_path)]

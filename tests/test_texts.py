@@ -53,6 +53,48 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path, double: str) -> N
         load_data(f"text:{tmp_path}/t.csv")
 
 
+def test_labels_groups_and_what_is_not_utf8_are_never_read_as_the_texts(tmp_path: Path) -> None:
+    table, path = texts().assign(user=[f"user{at % 7}" for at in range(60)]), tmp_path / "t.csv"
+    told = r"column `text` of \S*t\.csv must hold text, not binary: its text is not UTF-8"
+    table["text"] += " café"
+    for columns, group in ((["text", "label"], None), (["text", "label", "user"], "user")):
+        table[columns].to_csv(path, index=False, encoding="latin-1")
+        with pytest.raises(DataError, match=told):
+            load_data(f"text:{path}", group_column=group)
+    table.assign(text=range(60)).to_csv(path, index=False)
+    with pytest.raises(DataError, match="must hold text, not int64$"):
+        load_data(f"text:{path}", group_column="user")
+    table.drop(columns="text").to_csv(path, index=False)
+    with pytest.raises(DataError, match="has no column `text` of text; its columns: label, user"):
+        load_data(f"text:{path}", group_column="user")
+    table.rename(columns={"text": "said"}).to_csv(path, index=False)  # the only one that is left
+    assert "caf" in load_data(f"text:{path}", group_column="user").test.words(0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_row_may_be_longer_than_a_block(tmp_path: Path, suffix: str) -> None:
+    table, path = texts(), tmp_path / f"t.{suffix}"
+    table.loc[7, "text"] = "wave " * 500_000
+    write = table.to_csv if suffix == "csv" else table.to_json
+    write(path, **({"index": False} if suffix == "csv" else {"orient": "records", "lines": True}))
+    assert sum(map(len, load_data(f"text:{path}"))) == 60
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.ones(2, 1, 7, dtype=torch.int32), r"\(N, 1, 64\) here.*not \(2, 1, 7\)$"),
+        (torch.full((2, 1, 64), 9000, dtype=torch.int32), r"from 0 to 8191, not .* of others$"),
+        (5, "texts must be a str or a list of them, not int"),
+        (["a", 5], r"texts\[1\] must be a str, not int"),
+        ([], "texts is empty"),
+    ],
+)
+def test_what_is_no_text_is_named(given: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        TEXT.coerce(given, 1, 64, "{}")
+
+
 def test_a_column_that_is_not_read_may_be_there_twice(tmp_path: Path) -> None:
     table = texts().assign(one="", other="")
     table.columns = ["text", "label", "", ""]

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.values import InputError
+
 IN_MEMORY = 2048  # MB (2²⁰ bytes), unless the environment says otherwise
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def is_large(nbytes: int) -> bool:
     """Whether so many bytes are to lie on disk: more than the environment's CNN2GNN_IN_MEMORY MB.
 
     Raises:
-        ValueError: that is no number of at least 0.
+        InputError: that is no number of at least 0.
     """
     told = os.environ.get("CNN2GNN_IN_MEMORY") or IN_MEMORY
     try:
@@ -46,7 +48,7 @@ def is_large(nbytes: int) -> bool:
     except ValueError:
         limit = math.nan
     if not limit >= 0:
-        raise ValueError(f"CNN2GNN_IN_MEMORY={told!r} must be a number of MB, at least 0")
+        raise InputError(f"CNN2GNN_IN_MEMORY={told!r} must be a number of MB, at least 0")
     return nbytes > limit * 2**20
 
 

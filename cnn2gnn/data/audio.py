@@ -126,7 +126,7 @@ def player(wav: bytes) -> Markup:
 def coerce(recordings: Any, channels: int, size: int, codec: str) -> Tensor:
     """Return a user's recordings as spectrograms: paths, bytes of files, or a list of them.
 
-    Spectrograms `(N, 1, S, S)` of uint8, as this module makes them, stay as they are.
+    Spectrograms `(N, 1, S, S)` of uint8, as this module makes them, stay as they are; S is `size`.
 
     Raises:
         DataError: there is none, one is something else, broken or empty.
@@ -134,6 +134,9 @@ def coerce(recordings: Any, channels: int, size: int, codec: str) -> Tensor:
     if isinstance(recordings, (np.ndarray, Tensor)):
         pictures = torch.as_tensor(recordings)
         check(pictures)
+        if pictures.shape[2] != size:
+            shape = tuple(pictures.shape)
+            raise DataError(f"spectrograms must be (N, 1, {size}, {size}) here, not {shape}")
         return pictures
     if isinstance(recordings, (str, Path, bytes)):
         recordings = [recordings]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cnn2gnn.data.listing import absolute
 from cnn2gnn.data.modality import Modality
-from cnn2gnn.data.names import shown
+from cnn2gnn.data.names import composed, shown
 from cnn2gnn.data.numbers import as_float32
 from cnn2gnn.data.pixels import FORMATS, DataError, Item
 from cnn2gnn.data.source import PART_NAMES, Request, Samples, Source
@@ -190,6 +190,14 @@ def _read(path: Path) -> Samples:
     )
 
 
+def _texts(path: Path, labels: np.ndarray) -> np.ndarray:
+    """Labels as text, also where they are bytes."""
+    try:
+        return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+    except UnicodeDecodeError as error:
+        raise DataError(f"{shown(path)}: labels are bytes that are not UTF-8") from error
+
+
 def _numbered(
     path: Path, labels: np.ndarray, names: np.ndarray | None
 ) -> tuple[list[int], tuple[str, ...]]:
@@ -207,6 +215,8 @@ def _numbered(
             f"{shown(path)}: labels are missing in {len(lacking)} of {len(labels)} rows, the first "
             f"of them {lacking[0]}"
         )
+    if labels.dtype.kind in "SU":
+        labels = np.array([composed(name) for name in _texts(path, labels)])
     if names is None:
         values, numbers = np.unique(labels, return_inverse=True)
         return numbers.tolist(), tuple(map(str, values))

@@ -132,16 +132,19 @@ def _is_divided(root: Path, images: Mapping[str, list[Path]]) -> bool:
     """Whether the folders in `root` that hold `images` are parts, and not classes.
 
     They are if nothing else is there: "train" may well be a class beside "bus" and "car".
+
+    Raises:
+        DataError: one holds class folders, and beside it is something that is no part.
     """
     parts = [name for name in images if name.lower() in PART_NAMES]
     others = sorted(set(images) - set(parts))
     if "train" not in {PART_NAMES[name.lower()] for name in parts}:
         return False
-    # Two parts whose images lie in folders of their own can hardly be two classes.
+    # what holds folders can hardly be a class
     deep = [n for n in parts if all(len(f.relative_to(root).parts) > 2 for f in images[n])]
-    if others and len(deep) > 1:
+    if others and "train" in {PART_NAMES[name.lower()] for name in deep}:
         raise DataError(
             f"{shown(root)} has the parts {', '.join(deep)}, and beside them images in "
-            f"{shown(others[0])}: move that elsewhere"
+            f"{shown(others[0])}: name that train, val or test, or move it elsewhere"
         )
     return not others

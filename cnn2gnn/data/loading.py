@@ -9,7 +9,7 @@ from pathlib import Path
 from cnn2gnn.data.imageset import ImageSet, Splits
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Request, Source
-from cnn2gnn.data.splitting import check_training, cut
+from cnn2gnn.data.splitting import check_cut, check_training, check_whole, cut
 from cnn2gnn.data.store import decoded
 from cnn2gnn.registry import DATASETS
 
@@ -57,12 +57,14 @@ def load(
         split_seed: at least 0.
 
     Raises:
-        DataError: an unknown name, a missing or broken source, or a parameter out of range.
+        DataError: an unknown name, a missing or broken source, or a parameter of another type or
+            out of range.
     """
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size={image_size} must be at least 1")
-    if split_seed < 0:
-        raise DataError(f"split_seed={split_seed} must be at least 0")
+    if not isinstance(name, str):
+        raise DataError(f"name={name!r} must be the name of a data set, like 'digits'")
+    if image_size is not None:
+        check_whole("image_size", image_size, 1)
+    check_cut(validation, train_images, split_seed)
     source = _source(Request(name, "", data_dir, download, label_column, group_column))
     if group_column and group_column not in source.options:
         raise DataError(f"group_column={group_column!r} is for tables; {name} has no columns")

@@ -39,6 +39,29 @@ def stratified_order(labels: Tensor, seed: int, stream: int) -> Tensor:
     return grouped[ties[place[ties].argsort(stable=True)]]
 
 
+def check_cut(validation: float, train_images: int | None, split_seed: int) -> None:
+    """Check what `cut` is asked for, before anything is decoded.
+
+    Raises:
+        DataError: it has another type, or is out of range.
+    """
+    if isinstance(validation, bool) or not isinstance(validation, float | int):
+        raise DataError(f"validation={validation!r} must be a number between 0 and 1")
+    if not 0 < validation < 1:
+        raise DataError(f"validation={validation} must lie between 0 and 1")
+    check_whole("split_seed", split_seed, 0)
+    if train_images is not None:
+        check_whole("train_images", train_images, 1)
+
+
+def check_whole(name: str, value: int, least: int) -> None:
+    """Raise a `DataError` for what is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"{name}={value!r} must be a whole number")
+    if value < least:
+        raise DataError(f"{name}={value} must be at least {least}")
+
+
 def check_training(labels: Tensor, train: Tensor, classes: Sequence[str], source: str) -> None:
     """Check that a classifier can be trained: two classes, and each that occurs occurs in `train`.
 
@@ -85,12 +108,9 @@ def cut(
         source: what errors call the data set.
 
     Raises:
-        DataError: a part is empty, or a parameter is out of range.
+        DataError: a part is empty, or a parameter is wrong (`check_cut`).
     """
-    if not 0 < validation < 1:
-        raise DataError(f"validation={validation} must lie between 0 and 1")
-    if train_images is not None and train_images < 1:
-        raise DataError(f"train_images={train_images} must be at least 1")
+    check_cut(validation, train_images, split_seed)
     parts = with_test(labels, parts, test_share, source)
     if "validation" not in parts:
         parts["validation"], parts["train"] = _divide(

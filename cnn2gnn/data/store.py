@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cnn2gnn.base.disk import cache_folder, is_large
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors, sweep
+from cnn2gnn.base.fingerprints import fingerprint
 from cnn2gnn.data.imageset import checksum
 from cnn2gnn.data.names import class_names, shown
 from cnn2gnn.data.numbers import as_float32
@@ -197,7 +198,10 @@ def _key(source: Source, image_size: int | None) -> str:
     """All that decides the result, and is known before the source is read, as one hash."""
     modality = MODALITIES[source.modality]
     decoder = [source.modality, modality.decode_version, *map(_version, modality.libraries)]
-    options = [VERSION, *decoder, source.name, source.options, image_size]
+    # of a source that was registered from outside, what reads it as well
+    kit = source.read.__module__.split(".")[0] == "cnn2gnn"
+    reader = [] if kit else [fingerprint(source.read)]
+    options = [VERSION, *decoder, source.name, source.options, image_size, *reader]
     text = json.dumps(options) + _state(source.files)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

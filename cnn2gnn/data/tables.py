@@ -160,16 +160,23 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
             if kind in ("csv", "tsv"):
                 comma = "\t" if kind == "tsv" else ","
                 signs = pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True)
-                table = pyarrow.csv.read_csv(opened, parse_options=signs)
+                whole = pyarrow.csv.ReadOptions(block_size=_whole(file))
+                table = pyarrow.csv.read_csv(opened, whole, signs)
                 return table.select(_columns(file, table.schema, asked, modality))
             if kind in ("json", "jsonl", "ndjson"):
-                table = pyarrow.json.read_json(opened)
+                options = pyarrow.json.ReadOptions(block_size=_whole(file))
+                table = pyarrow.json.read_json(opened, options)
                 return table.select(_columns(file, table.schema, asked, modality))
             with pyarrow.parquet.ParquetFile(opened) as content:
                 columns = _columns(file, content.schema_arrow, asked, modality)
                 return content.read(columns=columns)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns too
         raise DataError(f"{shown(file)} cannot be read as {kind}: {error}") from error
+
+
+def _whole(file: Path) -> int:
+    """Bytes read at a time: all of a table of up to a GB, for no row may lie across two blocks."""
+    return min(max(file.stat().st_size, 2**20), 2**30)
 
 
 def _columns(file: Path, schema: pyarrow.Schema, asked: Request, modality: str) -> list[str]:

@@ -10,7 +10,7 @@ The rules:
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -99,11 +99,23 @@ def words(text: bytes) -> str:
 
 
 def coerce(texts: Any, channels: int, size: int, codec: str) -> Tensor:
-    """Return a user's texts as tokens: a str, or a list of them; tokens stay as they are."""
+    """Return a user's texts as tokens: a str, or a list of them; tokens stay as they are.
+
+    Raises:
+        DataError: there is none, one is something else, or tokens are not those of `size`.
+    """
     if isinstance(texts, Tensor):
         check(texts)
+        if texts.shape[2] != size or not ((texts >= 0) & (texts < VOCABULARY)).all():
+            raise DataError(
+                f"tokens must be (N, 1, {size}) here, each from 0 to {VOCABULARY - 1}, not "
+                f"{tuple(texts.shape)}{' of others' if texts.shape[2] == size else ''}"
+            )
         return texts
-    texts = [texts] if isinstance(texts, str) else list(texts)
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, Iterable):
+        raise DataError(f"texts must be a str or a list of them, not {type(texts).__name__}")
+    texts = list(texts)
     if not texts:
         raise DataError("texts is empty: give at least one")
     for at, text in enumerate(texts):

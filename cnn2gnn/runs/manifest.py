@@ -17,9 +17,8 @@ from cnn2gnn.config import BEFORE, Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.runs.environment import environment
 from cnn2gnn.runs.epochs import learned
-from cnn2gnn.runs.fingerprints import registered
 from cnn2gnn.runs.hardware import resolved_hardware
-from cnn2gnn.runs.own import Own
+from cnn2gnn.runs.own import Own, registered
 
 FILE = "config.json"
 # Parameters that may change between two starts of a run; what they amount to is told or compared.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnn2gnn.config import ConfigError
+from cnn2gnn.base.fingerprints import fingerprint
+from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits
 from cnn2gnn.data.splitting import check_training
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.models.teacher import Teacher, check_classes
-from cnn2gnn.runs.fingerprints import fingerprint
+from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
 
 Loss = Callable[..., Tensor]
 
@@ -41,10 +43,11 @@ class Own:
 
     def fingerprints(self) -> dict[str, str]:
         """What identifies each object that was given: a run continues with no other."""
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
         return {
-            item.name: fingerprint(getattr(self, item.name))
-            for item in fields(self)
-            if getattr(self, item.name) is not None
+            name: _of_data(thing) if isinstance(thing, Splits) else fingerprint(thing)
+            for name, thing in given.items()
+            if thing is not None
         }
 
     def try_on(self, splits: Splits) -> None:
@@ -96,6 +99,21 @@ class Own:
                 f"hand it over: load_run({run!r}, {name}=…)"
             )
         return given
+
+
+def registered(config: Config) -> dict[str, str]:
+    """Fingerprints of what a configuration names and the user has registered, by parameter."""
+    parameters = config.parameters()
+    return {
+        registry.parameter: fingerprint(registry[name])
+        for registry in (TEACHERS, STEMS, LEARNERS, LAYERS, LOSSES)
+        if registry.from_outside(name := parameters[registry.parameter])
+    }
+
+
+def _of_data(splits: Splits) -> str:
+    digest = hashlib.sha256("".join(part.fingerprint for part in splits).encode())
+    return f"{splits.train.name} {digest.hexdigest()[:16]}"
 
 
 def check_splits(splits: Splits) -> None:

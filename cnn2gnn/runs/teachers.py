@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import Splits
-from cnn2gnn.runs.fingerprints import registered
 from cnn2gnn.runs.hardware import resolved_hardware
+from cnn2gnn.runs.own import registered
 
 
 def teacher_folder(config: Config, splits: Splits, precision: str | None = None) -> Path:

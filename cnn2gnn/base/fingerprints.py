@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.base.files import module_hash
-from cnn2gnn.config import Config
-from cnn2gnn.data import Splits
-from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
 
 KNOWN = ("torch", "torchvision", "cnn2gnn")  # their versions are remembered beside
 _PLAIN = (bool, int, float, str, bytes, complex, type(None))
@@ -24,24 +21,12 @@ _PLAIN = (bool, int, float, str, bytes, complex, type(None))
 def fingerprint(thing: Any) -> str:
     """Kind and hash of an object, the same in every process.
 
-    Of data every image counts; of a module every weight, its own code and plain attributes; of a
-    function its source, its defaults and the values that it has kept (of a closure, a partial);
-    of another object its class and its attributes. What code looks up elsewhere does not count.
+    Of a module every weight counts, its own code and plain attributes; of a function its source,
+    its defaults, the values that it has kept (of a closure, a partial) and what it uses of its own
+    file: numbers, texts, functions, classes; of another object its class and its attributes.
     """
     name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    if isinstance(thing, Splits):
-        name = thing.train.name
     return f"{name} {hashlib.sha256(_told(thing, frozenset()).encode()).hexdigest()[:16]}"
-
-
-def registered(config: Config) -> dict[str, str]:
-    """Fingerprints of what a configuration names and the user has registered, by parameter."""
-    parameters = config.parameters()
-    return {
-        registry.parameter: fingerprint(registry[name])
-        for registry in (TEACHERS, STEMS, LEARNERS, LAYERS, LOSSES)
-        if registry.from_outside(name := parameters[registry.parameter])
-    }
 
 
 def _told(thing: Any, above: frozenset[int]) -> str:
@@ -51,8 +36,6 @@ def _told(thing: Any, above: frozenset[int]) -> str:
     if id(thing) in above:
         return "itself"
     tell = functools.partial(_told, above=above | {id(thing)})
-    if isinstance(thing, Splits):
-        return "".join(part.fingerprint for part in thing)
     if isinstance(thing, nn.Module):
         return "".join([module_hash(thing), *(tell(part) for part in _foreign(thing))])
     if isinstance(thing, Tensor):
@@ -61,8 +44,8 @@ def _told(thing: Any, above: frozenset[int]) -> str:
     if isinstance(thing, functools.partial):
         return tell(["partial", thing.func, thing.args, thing.keywords])
     if isinstance(thing, types.FunctionType):
-        kept = inspect.getclosurevars(thing).nonlocals
-        return tell([_source(thing), thing.__defaults__, thing.__kwdefaults__, kept])
+        kept = [inspect.getclosurevars(thing).nonlocals, _beside(thing)]
+        return tell([_source(thing), thing.__defaults__, thing.__kwdefaults__, *kept])
     if isinstance(thing, types.MethodType):
         return tell([thing.__func__, thing.__self__])
     if isinstance(thing, type):
@@ -86,6 +69,23 @@ def _foreign(module: nn.Module) -> list[Any]:
         [type(part), {n: v for n, v in vars(part).items() if n not in own and _is_plain(v)}]
         for part in parts
     ]
+
+
+def _beside(function: types.FunctionType) -> dict[str, Any]:
+    """The globals that a function uses which are plain values, or code of the same file."""
+    codes = [function.__code__]
+    for code in codes:  # and what is compiled within it: comprehensions, lambdas
+        codes += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
+    used = {name for code in codes for name in code.co_names} & {*function.__globals__}
+    values = {name: function.__globals__[name] for name in sorted(used)}
+    return {
+        name: value
+        for name, value in values.items()
+        if _is_plain(value)
+        or (
+            isinstance(value, types.FunctionType | type) and value.__module__ == function.__module__
+        )
+    }
 
 
 def _is_plain(value: Any) -> bool:

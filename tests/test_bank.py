@@ -215,6 +215,13 @@ def test_a_budget_is_kept_or_refused() -> None:
     half = bank.compressed(sizes[-1] / 2)
     assert half.bits == 2 and half.megabytes <= sizes[-1] / 2 and len(half) > 0.3 * NODES
     assert len(half.compressed(half.megabytes / 2)) < len(half)
+    # rare classes keep their one node, whatever the share
+    labels = torch.cat([torch.zeros(900), torch.arange(1, 101)]).long()
+    rare = Bank(torch.randn(1000, 16), labels, torch.randn(1000, 101).softmax(1))
+    for megabytes in (0.002, 0.007):
+        kept = rare.compressed(megabytes)
+        assert 0.99 * megabytes < kept.megabytes <= megabytes
+        assert len(kept.labels.unique()) == 101
     for megabytes in (1e-5, 0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=f"megabytes={megabytes} is too little"):
             bank.compressed(megabytes)

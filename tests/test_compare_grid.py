@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +69,7 @@ def test_values_that_no_run_can_be_called_by_get_a_hash() -> None:
     [
         ("c", {"kk": [5]}, "kk"),
         ("c", {"k": [5, 0]}, "k=0 must be at least 1"),
+        ("c", {"train_images": [None, 100]}, "train_images=None cannot be part of a grid"),
         ("c", {"k": []}, r"k=\[\] must hold at least one value"),
         ("c", {"k": [5, 5]}, "^k=5 occurs twice"),
         ("c", {"variant": [{"k": 5}, {"k": 5}]}, "seed=0 occurs twice"),
@@ -106,6 +108,12 @@ def test_a_grid_comes_back_from_its_file(
     path = tmp_path_factory.getbasetemp() / "mine.toml"
     Grid("mine", values).save(path)
     assert Grid.read(path) == Grid("mine", values)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    grid = Grid("mine", {"k": [np.int64(5), 10], "variant": [{"kd_weight": np.float64(0.5)}]})
+    grid.save(tmp_path / "mine.toml")
+    assert Grid.read(tmp_path / "mine.toml").cells() == grid.cells()
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_other_companions_change_the_batch_prediction_only(state):
         ({"min_weight": 2}, "min_weight=2 must be from 0 to 1"),
         ({"bank_share": 0}, "bank_share=0 must be above 0"),
         ({"protocol": "sorted"}, "protocol='sorted' must be one of inductive, batch"),
-        ({"k": 0}, "k=0 must be at least 1"),
+        ({"k": 0}, "k=0 must be a whole number of at least 1"),
         ({"k": 100_000}, "k=100000"),
         ({"batch_size": 1}, "batch_size=1 must be at least 2"),
     ],

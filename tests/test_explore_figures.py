@@ -250,7 +250,8 @@ def test_filters_reach_list_and_map(explorer):
     listed = [value for _, value in explorer.list.nodes.options[1:]]
     table = explorer.state.table
     assert listed == table.index[~table["correct"]].tolist()
-    assert explorer.map.widget.filter.tolist() == listed
+    nodes = explorer.state.nodes
+    assert explorer.map.widget.filter.tolist() == [*listed, *range(len(nodes), nodes.rows)]
     explorer.list.controls["sort"].value = "batch_sensitivity"
     assert "batch_sensitivity" in explorer.state.table
 

@@ -109,6 +109,9 @@ def test_filters_and_sorting(state):
     [
         ({"sort": "size"}, "sort='size' must be one of"),
         ({"verdicts": ("right",)}, "verdicts='right' must be of"),
+        ({"verdicts": "wrong"}, r"verdicts='wrong' must be several: \('wrong', …\)"),
+        ({"classes": "8"}, r"classes='8' must be several"),
+        ({"classes": ("nope",)}, "classes='nope' must be of 0, 1, 2"),
         ({"confidence": (0.9, 0.1)}, "must be an interval"),
         ({"sort": "batch_sensitivity"}, "compute_sensitivity"),
     ],

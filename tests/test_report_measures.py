@@ -54,6 +54,10 @@ class TestAccuracyTable:
         assert list(table.loc["twin"]) == ["990", "–", "75.00", "–", "–", "–"]
 
     def test_several_runs_give_mean_and_deviation_over_them(self):
+        lacking = some_metrics(1, 0.94)
+        lacking["baselines"] = {}
+        table = tables.accuracy_table([some_metrics(0, 0.9), lacking])
+        assert [name for name in table.index if name.endswith("(1 of 2 runs)")]
         table = tables.accuracy_table([some_metrics(0, 0.9), some_metrics(1, 0.94)])
         assert table.loc["graph student", "inductive"] == "92.00 ± 2.83"
         # the deviation over reshuffles of one run is not that over runs

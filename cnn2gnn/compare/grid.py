@@ -27,7 +27,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from cnn2gnn.base.files import replacing
 from cnn2gnn.base.names import run_name
-from cnn2gnn.base.values import ConfigError
+from cnn2gnn.base.values import ConfigError, plain
 from cnn2gnn.config import Config
 from cnn2gnn.data import DataError
 from cnn2gnn.data.loading import registered
@@ -80,6 +80,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         run_name(self.name, "name")
+        object.__setattr__(self, "values", _plainly(self.values))
         for place in PLACES:
             if place in self.values or any(place in variant for variant in self._variants):
                 raise ConfigError(f"{place} cannot be part of a grid: each cell has its own run")
@@ -183,8 +184,17 @@ def _check_axis(name: str, values: Sequence[Any]) -> None:
     if not values:
         raise ConfigError(f"{name}=[] must hold at least one value")
     for at, value in enumerate(values):
+        if value is None:  # TOML, as which a grid is kept, has none
+            raise ConfigError(f"{name}=None cannot be part of a grid: leave it out of a variant")
         if value in values[:at]:
             raise ConfigError(f"{name}={value!r} occurs twice; each value is tried once")
+
+
+def _plainly(value: Any) -> Any:
+    """Values of Python's own, as a file of TOML takes them, also within tables and lists."""
+    if isinstance(value, Mapping):
+        return {name: _plainly(inner) for name, inner in value.items()}
+    return [*map(_plainly, value)] if isinstance(value, list) else plain(value)
 
 
 def _said(varied: Mapping[str, Any]) -> str:

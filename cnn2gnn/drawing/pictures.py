@@ -16,7 +16,7 @@ from torch import Tensor
 from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.palette import FAINT, SEQUENTIAL
 from cnn2gnn.drawing.style import SMALLEST
-from cnn2gnn.graph import SparseGraph
+from cnn2gnn.graph import SparseGraph, shares
 
 READABLE = 20  # classes whose names fit along a column
 NUMBERED = 12  # classes whose cells hold a number
@@ -128,7 +128,8 @@ def adjacency_blocks(graph: SparseGraph, labels: Tensor, bank_labels: Tensor) ->
     column = _block(bank_labels, min(_BLOCKS, len(bank_labels)))  # (M,)
     shape = (int(row.max()) + 1, int(column.max()) + 1)
     cell = row[:, None] * shape[1] + column[graph.neighbours]  # (N, k)
-    mass = torch.zeros(shape[0] * shape[1]).index_add_(0, cell.flatten(), graph.weights.flatten())
+    weights = shares(graph.weights).flatten()
+    mass = torch.zeros(shape[0] * shape[1]).index_add_(0, cell.flatten(), weights)
     chance = row.bincount()[:, None] * column.bincount() / len(bank_labels)
     return mass.unflatten(0, shape) / chance
 

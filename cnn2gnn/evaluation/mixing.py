@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
+from cnn2gnn.graph import shares
 
 
 def class_mixing(labels: Tensor, neighbour_labels: Tensor, weights: Tensor, classes: int) -> Tensor:
-    """Mean weight that nodes of class a give to neighbours of class b, `(C, C)`.
+    """Mean share of their weight that nodes of class a give to neighbours of class b, `(C, C)`.
 
-    Rows of classes that occur sum to what weights do: M_ab = Σ_{i: y_i=a} Σ_j s_ij [y_j = b] / n_a.
+    Rows of classes that occur sum to 1, also where a node's weights do not (degrees divide them):
+    M_ab = Σ_{i: y_i=a} Σ_j s_ij [y_j = b] / Σ_j s_ij / n_a.
 
     Args:
         labels: `(N,)`; neighbour_labels: `(N, k)`, −1 for unknown; weights: `(N, k)`.
     """
+    weights = shares(weights)
     known = neighbour_labels >= 0  # (N, k)
     cell = labels[:, None] * classes + neighbour_labels.clamp(min=0)  # (N, k)
     mass = torch.zeros(classes * classes, dtype=weights.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import networkx
 import torch
@@ -40,7 +41,9 @@ def ego_graph(nodes: RunNodes, prediction: Prediction, hops: int = 1) -> network
         bank = [node for node in seen if node.part == BANK]
         found = nodes.bank_graph(torch.tensor([node.index for node in bank], dtype=torch.int64))
         for node, indices, shares in zip(bank, found.neighbours, found.weights, strict=True):
-            for index, weight in zip(indices[:SECOND].tolist(), shares.tolist(), strict=False):
+            edges = shares > 0  # of heads that share a neighbour, one row of it has all
+            there = zip(indices[edges].tolist(), shares[edges].tolist(), strict=True)
+            for index, weight in islice(there, SECOND):
                 yield node, Node(BANK, index), weight
 
     return looked_at(look, prediction.node, hops)

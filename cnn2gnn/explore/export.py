@@ -105,12 +105,13 @@ def export_atlas(state: ExplorerState, path: str | Path) -> Path:
     distances = torch.cat(
         [1 - g.weights if g.distances is None else g.distances for g in (nodes.graph, inner)]
     )
-    lists = {"ids": _lists(neighbours), "distances": _lists(distances)}
+    edges = weights > 0
+    lists = {"ids": _lists(neighbours, edges), "distances": _lists(distances, edges)}
     whole = pyarrow.Table.from_pandas(table, preserve_index=False)
     whole = whole.append_column(
         "neighbors", pyarrow.StructArray.from_arrays(list(lists.values()), list(lists))
     )
-    whole = whole.append_column("neighbor_weights", _lists(weights))
+    whole = whole.append_column("neighbor_weights", _lists(weights, edges))
     whole = whole.append_column("image", _images(nodes))
     with replacing(path) as temporary:
         parquet.write_table(whole, temporary)
@@ -151,11 +152,10 @@ def _all_rows(state: ExplorerState) -> pd.DataFrame:
     return first.join(rest)
 
 
-def _lists(values: Tensor) -> pyarrow.Array:
-    """A tensor `(R, k)` as an Arrow list array of R lists."""
-    rows, k = values.shape
-    offsets = pyarrow.array(np.arange(0, rows * k + 1, k, dtype=np.int32))
-    return pyarrow.ListArray.from_arrays(offsets, pyarrow.array(values.flatten().numpy()))
+def _lists(values: Tensor, edges: Tensor) -> pyarrow.Array:
+    """Of a tensor `(R, k)` what is an edge, as an Arrow list array of R lists."""
+    ends = np.r_[0, edges.sum(1).cumsum(0).numpy()].astype(np.int32)
+    return pyarrow.ListArray.from_arrays(ends, pyarrow.array(values[edges].numpy()))
 
 
 def _images(nodes: RunNodes) -> pyarrow.Array:

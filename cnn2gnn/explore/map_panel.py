@@ -104,9 +104,11 @@ class MapPanel:
         if not np.array_equal(rows, self.scatter.selection()):
             self.scatter.selection(rows if len(rows) else None)
 
-    def only(self, rows: np.ndarray | None) -> None:
-        """Show only these rows; None: all."""
-        self.scatter.filter(rows)
+    def only(self, listed: np.ndarray) -> None:
+        """Of the test nodes, show only those that are listed; the bank stays."""
+        tests, rows = len(self.state.nodes), self.state.nodes.rows
+        every = len(listed) == tests
+        self.scatter.filter(None if every else np.r_[np.sort(listed), tests:rows])
 
     def fill_previews(self) -> None:
         """Make the previews that were not made at once; meant for a thread."""

@@ -134,12 +134,13 @@ class WhatIfPanel:
 
     def __init__(self, state: ExplorerState, guard: Guard, changed: Callable[[], None]) -> None:
         self._state, self._changed, self._quiet = state, changed, False
-        k, learner = state.nodes.student.config.k, state.nodes.student.network.learner
-        any_k = learner is not None and learner.any_k
+        learner = state.nodes.student.network.learner
+        assert learner is not None  # `RunNodes.load` refused a run without graph
+        self._k = k = learner.k
         most = min(3 * k, len(state.nodes.bank) // 20)
         wide = {"style": {"description_width": "90px"}, "continuous_update": False}
         self.controls = {
-            "k": IntSlider(k, 1, max(most, k), description="k", disabled=not any_k, **wide),
+            "k": IntSlider(k, 1, max(most, k), description="k", disabled=not learner.any_k, **wide),
             "min_weight": FloatSlider(0, min=0, max=0.5, step=0.01, description="prune", **wide),
             "bank_share": FloatSlider(
                 1, min=0.1, max=1, step=0.1, description="of the bank", **wide
@@ -172,7 +173,7 @@ class WhatIfPanel:
         try:
             for name, control in self.controls.items():
                 value = getattr(state.change, name)
-                control.value = state.nodes.student.config.k if value is None else value
+                control.value = self._k if value is None else value
         finally:
             self._quiet = False
         label = state.nodes.label(state.selected)
@@ -185,7 +186,7 @@ class WhatIfPanel:
         def set_value(change: dict) -> None:
             if not self._quiet:
                 value = change["new"]
-                if name == "k" and value == self._state.nodes.student.config.k:
+                if name == "k" and value == self._k:
                     value = None
                 self._state.what_if(**{name: value})
                 self._changed()

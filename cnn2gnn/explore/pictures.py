@@ -21,7 +21,8 @@ def thumbnail(image: Tensor) -> str:
     """A uint8 image `(C, H, W)` as a data URI of at most 64 pixels a side."""
     if max(image.shape[1:]) > _SIDE:
         share = _SIDE / max(image.shape[1:])
-        smaller = F.interpolate(image[None].float(), scale_factor=share, mode="area")
+        sides = [max(1, round(share * side)) for side in image.shape[1:]]
+        smaller = F.interpolate(image[None].float(), sides, mode="area")
         image = smaller[0].round().byte()
     return "data:image/png;base64," + base64.b64encode(png(image)).decode()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,8 +51,8 @@ class WhatIf:
             raise ValueError(f"bank_share={self.bank_share} must be above 0 and at most 1")
         if self.protocol not in ("inductive", "batch"):
             raise ValueError(f"protocol={self.protocol!r} must be one of inductive, batch")
-        if self.k is not None and self.k < 1:
-            raise ValueError(f"k={self.k} must be at least 1")
+        if self.k is not None and not (isinstance(self.k, int | np.integer) and self.k >= 1):
+            raise ValueError(f"k={self.k} must be a whole number of at least 1")
         if self.batch_size < 2:
             raise ValueError(f"batch_size={self.batch_size} must be at least 2")
 
@@ -152,6 +153,13 @@ def _share(nodes: RunNodes, share: float, seed: int) -> tuple[Bank, Tensor]:
     if share == 1:
         return bank, rows
     keep = torch.rand(len(rows), generator=torch.Generator().manual_seed(seed)) < share
+    learner = nodes.student.network.learner
+    assert learner is not None  # `RunNodes.load` refused a run without graph
+    if keep.sum() <= learner.k + 1:  # distances of k neighbours, of each other node too
+        raise ValueError(
+            f"bank_share={share} leaves {int(keep.sum())} of {len(rows)} nodes, too few for "
+            f"k={learner.k}"
+        )
     return nodes.student.network.scaled(bank.subset(keep)), rows[keep]
 
 

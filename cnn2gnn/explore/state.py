@@ -46,7 +46,8 @@ class ExplorerState:
             has it saved, else PCA; projection: which of them.
 
     Raises:
-        FileNotFoundError: there is no finished run. ValueError: it has no graph.
+        FileNotFoundError: there is no finished run. ValueError: it has no graph, or the run to
+            `compare` it with has none, or other classes.
     """
 
     def __init__(
@@ -60,9 +61,7 @@ class ExplorerState:
         if compare is None:
             self.other = Timeline(self.nodes.run, classes, "undistilled")
         else:
-            self.other = Timeline(
-                compare if isinstance(compare, Run) else Run.open(compare), classes
-            )
+            self.other = Timeline(self._comparable(compare), classes)
         self.projection = "umap"
         places = coordinates.saved_umap(self.nodes)  # (N + M, 2)
         if places is None:
@@ -75,6 +74,19 @@ class ExplorerState:
         self._past: deque[Node] = deque(maxlen=STEPS_BACK)
         self.selected = self.nodes.node(int(self.with_filters(sort="mistakes")[0]))
         self.with_filters(sort="index")
+
+    def _comparable(self, compare: Run | str | Path) -> Run:
+        """The other run, if it is of the same classes and has a graph."""
+        other = compare if isinstance(compare, Run) else Run.open(compare)
+        mine, its = self.nodes.classes, tuple(other.manifest["data"]["classes"])
+        if its != tuple(mine):
+            raise ValueError(
+                f"compare={other.folder.name!r} has the classes {', '.join(its[:5])}, …, this run "
+                f"{', '.join(mine[:5])}, …: they must be the same"
+            )
+        if other.config.student.graph == "none":
+            raise ValueError(f"compare={other.folder.name!r} has no graph")
+        return other
 
     # --- walking -----------------------------------------------------------------------------
 
@@ -201,6 +213,8 @@ class ExplorerState:
             ValueError: a value that is not allowed; nothing is changed then.
         """
         filters = replace(self.filters, **changes)
+        if lacking := [name for name in filters.classes if name not in self.nodes.classes]:
+            raise ValueError(f"classes={lacking[0]!r} must be of {', '.join(self.nodes.classes)}")
         passed = filters(self.table)
         self.filters = filters
         return passed

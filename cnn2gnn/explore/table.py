@@ -75,6 +75,11 @@ class Filters:
     sort: str = "index"
 
     def __post_init__(self) -> None:
+        for name in ("classes", "verdicts"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be several: ({getattr(self, name)!r}, …)"
+                )
         unknown = [verdict for verdict in self.verdicts if verdict not in VERDICTS]
         if unknown:
             raise ValueError(f"verdicts={unknown[0]!r} must be of {', '.join(VERDICTS)}")
@@ -88,7 +93,7 @@ class Filters:
         """Return the indices that pass, in order.
 
         Raises:
-            ValueError: a class that does not exist, or sorting by a column that is not there yet.
+            ValueError: sorting by a column that is not there yet.
         """
         low, high = self.confidence
         kept = (table["confidence"] >= low) & (table["confidence"] <= high)

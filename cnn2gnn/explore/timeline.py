@@ -6,7 +6,7 @@ import pandas as pd
 from torch import Tensor
 
 from cnn2gnn.evaluation.mixing import class_mixing
-from cnn2gnn.graph import effective_neighbours
+from cnn2gnn.graph import effective_neighbours, shares
 from cnn2gnn.runs import Run
 
 
@@ -47,7 +47,7 @@ def _measures(snapshot: dict[str, Tensor]) -> dict[str, float]:
     labels, weights = snapshot["labels"], snapshot["weights"]  # (N,), (N, k)
     same = snapshot["neighbour_labels"] == labels[:, None]  # (N, k)
     return {
-        "purity": ((weights * same).sum(1) / weights.sum(1)).mean().item(),
+        "purity": (shares(weights) * same).sum(1).mean().item(),
         "effective_neighbours": effective_neighbours(weights).mean().item(),
         "homophily": same[weights > 0].float().mean().item(),
         "base_accuracy": (snapshot["base_logits"].argmax(1) == labels).float().mean().item(),

@@ -19,7 +19,7 @@ from cnn2gnn.graph.learners import (
     WhitenedNeighbours,
     adaptive_weights,
 )
-from cnn2gnn.graph.metrics import degree, effective_neighbours, homophily, purity
+from cnn2gnn.graph.metrics import degree, effective_neighbours, homophily, purity, shares
 from cnn2gnn.graph.scored import (
     EntmaxNeighbours,
     GumbelNeighbours,
@@ -56,4 +56,5 @@ __all__ = [
     "homophily",
     "nearest",
     "purity",
+    "shares",
 ]

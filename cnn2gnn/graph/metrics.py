@@ -18,6 +18,12 @@ def degree(graph: SparseGraph) -> Tensor:
     return torch.bincount(graph.neighbours[graph.weights > 0], minlength=graph.num_sources)
 
 
+def shares(weights: Tensor) -> Tensor:
+    """Weights `(…, k)` as shares of what their node gives: divided by degrees, they sum to less."""
+    total = weights.sum(-1, keepdim=True)
+    return weights / total.where(total > 0, 1)
+
+
 def effective_neighbours(weights: Tensor) -> Tensor:
     """Over how many neighbours a node spreads its weight: exp(H(s_i)), from 1 to k.
 
@@ -27,9 +33,8 @@ def effective_neighbours(weights: Tensor) -> Tensor:
     Returns:
         `(N,)`.
     """
-    shares = weights / weights.sum(1, keepdim=True)  # (N, k)
     # H(s_i) = −Σ_j s_ij ln s_ij, with 0·ln 0 = 0
-    return torch.special.entr(shares).sum(1).exp()
+    return torch.special.entr(shares(weights)).sum(1).exp()
 
 
 def purity(graph: SparseGraph, labels: Tensor, source_labels: Tensor | None = None) -> Tensor:
@@ -43,8 +48,7 @@ def purity(graph: SparseGraph, labels: Tensor, source_labels: Tensor | None = No
     Raises:
         ValueError: labels do not fit the graph.
     """
-    own = (graph.weights * _same_class(graph, labels, source_labels)).sum(1)  # (N,)
-    return own / graph.weights.sum(1)
+    return (shares(graph.weights) * _same_class(graph, labels, source_labels)).sum(1)
 
 
 def homophily(

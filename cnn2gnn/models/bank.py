@@ -15,7 +15,7 @@ from cnn2gnn.graph.local_scaling import raised
 from cnn2gnn.graph.search_keys import SearchKeys
 from cnn2gnn.graph.sparse import SparseGraph
 from cnn2gnn.models.compression import pack, unpack
-from cnn2gnn.models.condensation import condensed_rows
+from cnn2gnn.models.condensation import LEAST, condensed_rows, share_within
 from cnn2gnn.models.quantisation import BITS
 
 
@@ -200,17 +200,16 @@ class Bank:
             smaller = self.rounded(bits)
             if smaller.megabytes <= megabytes:
                 return smaller
-        if megabytes > 0:
-            # what no node takes: the grid, the number of classes
-            fixed = smaller.subset(torch.arange(0)).megabytes
-            share = (megabytes - fixed) / (smaller.megabytes - fixed)
-            smaller = smaller.condensed(max(share, 1e-9))
-        if not smaller.megabytes <= megabytes:
+        least = smaller.condensed(LEAST)
+        if not least.megabytes <= megabytes:
             raise ValueError(
                 f"megabytes={megabytes} is too little: a bank of one node a class takes "
-                f"{smaller.condensed(1e-9).megabytes:.2g}"
+                f"{least.megabytes:.2g}"
             )
-        return smaller
+        # what no node takes: the grid, the number of classes
+        fixed = smaller.subset(torch.arange(0)).megabytes
+        room = (megabytes - fixed) / (smaller.megabytes - fixed)
+        return smaller.condensed(share_within(self.labels, int(room * len(self))))
 
     @property
     def megabytes(self) -> float:

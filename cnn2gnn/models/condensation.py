@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST = 1e-9  # a share of which every class keeps one node
+
 
 @torch.no_grad()
 def condensed_rows(keys: Tensor, labels: Tensor, share: float) -> Tensor:
@@ -30,8 +32,27 @@ def condensed_rows(keys: Tensor, labels: Tensor, share: float) -> Tensor:
     kept = []
     for label in labels.unique():
         rows = (labels == label).nonzero()[:, 0]  # (n,)
-        kept.append(rows[herding(keys[rows], max(1, int(share * len(rows))))])
+        kept.append(rows[herding(keys[rows], _kept(len(rows), share))])
     return torch.cat(kept).sort().values
+
+
+def share_within(labels: Tensor, nodes: int) -> float:
+    """The largest share, to a millionth, of which at most so many nodes are kept in all.
+
+    Args:
+        labels: int64 `(M,)`; nodes: at least one a class.
+    """
+    sizes = labels.unique(return_counts=True)[1].tolist()
+    low, high = LEAST, 1.0
+    while high - low > 1e-6:
+        share = (low + high) / 2
+        fits = sum(_kept(size, share) for size in sizes) <= nodes
+        low, high = (share, high) if fits else (low, share)
+    return low
+
+
+def _kept(size: int, share: float) -> int:
+    return max(1, int(share * size))
 
 
 def herding(points: Tensor, count: int) -> Tensor:

@@ -42,6 +42,7 @@ def distributions(graphs: Sequence[SparseGraph]) -> Figure:
     degrees = torch.cat([degree(graph) for graph in graphs]).numpy()
     weights = torch.cat([graph.weights.flatten() for graph in graphs]).numpy()
     effective = torch.cat([effective_neighbours(graph.weights) for graph in graphs]).numpy()
+    effective = effective.clip(1, k)  # of equal weights it is k, but for rounding
     figure = new_figure(PAGE, 2.1)
     left, middle, right = figure.subplots(1, 3)
     for axes, values, bins, name in (

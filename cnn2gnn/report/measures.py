@@ -76,12 +76,14 @@ def per_class(results: Results) -> pd.DataFrame:
 def graph_summary(nodes: RunNodes) -> pd.DataFrame:
     """The learned graph in numbers, from test nodes into the bank: columns measure, value."""
     graph, labels, bank_labels = nodes.graph, nodes.labels[TEST], nodes.labels[BANK]
+    learner = nodes.student.network.learner
+    assert learner is not None  # `RunNodes.load` refused a run without graph
     looked_at = degree(graph)  # (M,)
     found = verdicts(nodes.logits, nodes.base_logits[TEST], labels)
     values = {
         "test nodes": len(nodes),
         "bank nodes": len(nodes.bank),
-        "neighbours k": graph.neighbours.shape[1],
+        "neighbours k": learner.k,
         "effective neighbours exp(H), mean": effective_neighbours(graph.weights).mean().item(),
         "edge homophily": homophily(graph, labels, bank_labels, "edge"),
         "adjusted homophily": homophily(graph, labels, bank_labels, "adjusted"),

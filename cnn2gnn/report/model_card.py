@@ -97,6 +97,11 @@ def _what(run: Run, metrics: dict[str, Any]) -> str:
         return said + "It has no graph."
     whose = "with their labels" if student.scope == "bank" else "without their labels"
     heads = f" for each of {student.heads} keys" if student.heads > 1 else ""
+    if "graph" in run.made_with:
+        who = f"training samples, {whose}, in a graph of its author's own"
+        return said + f"Each sample meets {who} ({_code(run.made_with['graph'])})."
+    if student.graph == "random":
+        return said + f"Each sample meets {student.k} training samples by chance, {whose}."
     return said + (
         f"Each sample meets the {student.k} most similar training samples{heads}, {whose}, in a "
         f"graph that the student has learned ({_code(student.graph)}); they are told with every "
@@ -149,8 +154,8 @@ def _cost(metrics: dict[str, Any]) -> str:
     speed = student["images_per_second"]["inductive"]
     return (
         f"{student['parameters']:,} parameters and a bank of {student['bank_megabytes']:.2f} MB; "
-        f"the teacher has {teacher['parameters']:,} parameters. {speed:,.0f} samples a second in "
-        f"batches, {in_words(metrics['measured'])}."
+        f"the teacher has {teacher['parameters']:,} parameters. {speed:,.0f} samples a second "
+        f"under `inductive`, {in_words(metrics['measured'])}."
     )
 
 
@@ -184,17 +189,22 @@ def _limits(metrics: dict[str, Any]) -> str:
 
 
 def _use(run: Run) -> str:
+    name, graph = repr(run.folder.name), run.config.student.graph
+    imported, needed = "Predictor", [part for part in ("stem", "graph") if part in run.made_with]
+    if needed:  # the objects themselves are not in the run
+        imported += ", load_run"
+        name = f"load_run({name}, {', '.join(f'{part}=…' for part in needed)})"
     code = (
-        "from cnn2gnn import Predictor\n\n"
-        f"predictor = Predictor.load({run.folder.name!r})\n"
+        f"from cnn2gnn import {imported}\n\n"
+        f"predictor = Predictor.load({name})\n"
         "predictor.predict(samples)\n"
     )
-    code += "predictor.neighbours(samples)" if run.config.student.graph != "none" else ""
+    code += "predictor.neighbours(samples)" if graph != "none" else ""
+    used, written = _block(code.rstrip(), "python"), f"Written by cnn2gnn {cnn2gnn.__version__}."
+    if needed or graph == "random":  # no exported program can draw by chance
+        return f"{used}\n\n{written}"
     exporting = shlex.join(["cnn2gnn", "export", run.folder.name, *import_options()])
-    return (
-        f"{_block(code.rstrip(), 'python')}\n\nWithout cnn2gnn, as ONNX:\n\n"
-        f"{_block(exporting, 'sh')}\n\nWritten by cnn2gnn {cnn2gnn.__version__}."
-    )
+    return f"{used}\n\nWithout cnn2gnn, as ONNX:\n\n{_block(exporting, 'sh')}\n\n{written}"
 
 
 def _student_accuracy(metrics: dict[str, Any]) -> float:

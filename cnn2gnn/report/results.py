@@ -116,7 +116,8 @@ class Results:
         parameters = self.run.config.parameters()
         chosen = {n: v for n, v in parameters.items() if n not in (*SEEDS, *_ASIDE)}
         chosen["precision"] = self.run.manifest["hardware"]["precision"]  # what auto has become
-        return chosen | {f"own {name}": mark for name, mark in self.run.made_with.items()}
+        named = self.run.manifest.get("registered", {})
+        return chosen | {f"own {name}": mark for name, mark in (self.run.made_with | named).items()}
 
 
 def configurations(results: Sequence[Results]) -> dict[str, list[Results]]:

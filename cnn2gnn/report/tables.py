@@ -38,8 +38,9 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
             over the reshuffles if there are several.
 
     Returns:
-        Rows teacher, twin, undistilled graph student, graph student, as far as they
-        exist; columns parameters, bank MB, no_graph, batch (mean ± std), inductive, sorted (audit).
+        Rows teacher, twin, undistilled graph student, graph student, as far as they exist (where
+        only some of the runs have one, its name says how many); columns parameters, bank MB,
+        no_graph, batch (mean ± std), inductive, sorted (audit).
 
     Raises:
         ValueError: there are no metrics.
@@ -51,7 +52,8 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
     for stage, name in STAGES.items():
         models = [model for run in runs if (model := _model(run, stage)) is not None]
         if models:
-            rows[name] = _row(models)
+            some = "" if len(models) == len(runs) else f" ({len(models)} of {len(runs)} runs)"
+            rows[name + some] = _row(models)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.columns.name = "test accuracy in %"
     return table

@@ -55,6 +55,7 @@ MAKERS: list[Callable[[float], Any]] = [
     lambda alpha: closure(np.array([alpha] * 5000)),
     lambda alpha: closure({"a": (alpha, {alpha})}),
     lambda alpha: closure(closure(alpha)),
+    lambda alpha: closure([Path(str(alpha)), torch.device("cuda", int(alpha)), range(int(alpha))]),
     lambda alpha: functools.partial(base, alpha=alpha),
     Weighing,
     lambda alpha: Weighing(alpha).__call__,

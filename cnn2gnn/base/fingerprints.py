@@ -58,7 +58,10 @@ def _told(thing: Any, above: frozenset[int]) -> str:
         return tell(sorted(map(tell, thing)))
     if hasattr(thing, "tobytes"):  # of numpy, whose repr leaves numbers out
         return f"{getattr(thing, 'shape', '')} {_hash(thing.tobytes())}"
-    return tell([type(thing), vars(thing)]) if hasattr(thing, "__dict__") else _named(thing)
+    if hasattr(thing, "__dict__"):
+        return tell([type(thing), vars(thing)])
+    said = repr(thing)
+    return _named(thing) + ("" if " at 0x" in said else said)
 
 
 def _foreign(module: nn.Module) -> list[Any]:

@@ -76,18 +76,22 @@ class RoundedKeys(NamedTuple):
         """Round keys `(M, d)`, float32; of `raised` ones, d − 1 dimensions are in the product."""
         width = keys.shape[1] - raised
         centre = keys[:, :width].mean(0)
-        # ½‖x_j‖², of raised keys with the height: ½(‖x_j‖² + h_j²)
-        halves = torch.cat([_half(_seen(part, centre)) for part in keys.split(_ROWS)])  # (M,)
-        mean, parts, reach, lost = halves.mean(), [], [], []
-        for part, half in zip(keys.split(_ROWS), (halves - mean).split(_ROWS), strict=True):
+        points = keys.new_empty(len(keys), width + 2, dtype=torch.bfloat16)
+        parts, lost = [], []
+        for part, rounded in zip(keys.split(_ROWS), points.split(_ROWS), strict=True):
             moved = part[:, :width] - centre  # (m, d)
-            rounded, high = moved.bfloat16(), half.bfloat16()
-            low = (half - high).bfloat16()
-            parts.append(torch.cat([rounded, high[:, None], low[:, None]], 1))
-            reach.append(torch.linalg.vector_norm(moved, dim=1).max())
-            lost.append(torch.linalg.vector_norm(moved - rounded, dim=1).max())
-        farthest, most = torch.stack(reach).max(), torch.stack(lost).max()
-        return cls(torch.cat(parts), centre, mean, farthest, most, (halves - mean).abs().max())
+            parts.append(_squares(moved))
+            rounded[:, :width] = moved
+            lost.append(_squares(moved.sub_(rounded[:, :width])).max())
+        squares = torch.cat(parts)  # ‖x_j‖², (M,)
+        # ½‖x_j‖², of raised keys with the height: ½(‖x_j‖² + h_j²)
+        halves = (squares + keys[:, -1].square() if raised else squares) / 2
+        mean = halves.mean()
+        rest = halves - mean
+        points[:, width] = rest
+        points[:, width + 1] = rest - points[:, width]
+        farthest, most = squares.max().sqrt(), torch.stack(lost).max().sqrt()
+        return cls(points, centre, mean, farthest, most, rest.abs().max())
 
     def scores(self, queries: Tensor, buffer: Tensor) -> Tensor:
         """ρ̃ of queries `(c, d)`, `(M, c)` in bf16: smallest first. `buffer` has room for it."""
@@ -119,12 +123,6 @@ class RoundedKeys(NamedTuple):
         return queries[:, : len(self.centre)] - self.centre
 
 
-def _seen(keys: Tensor, centre: Tensor) -> Tensor:
-    """Keys `(m, d)` from the middle; a dimension that the middle lacks stays as it is."""
-    width = len(centre)
-    return torch.cat([keys[:, :width] - centre, keys[:, width:]], 1)
-
-
-def _half(points: Tensor) -> Tensor:
-    """½‖x‖² of points `(m, d)`, `(m,)`."""
-    return torch.linalg.vecdot(points, points) / 2
+def _squares(points: Tensor) -> Tensor:
+    """‖x‖² of points `(m, d)`, `(m,)`."""
+    return torch.linalg.vecdot(points, points)

@@ -37,7 +37,7 @@ def outside(name: str) -> list[Any]:
     item, type_ = FIELDS[name]
     meta, step = item.metadata, 1 if base_type(type_) is int else 1e-6
     wrong: list[Any] = [] if meta["minimum"] is None else [meta["minimum"] - step, -(10**9)]
-    wrong += [] if meta["maximum"] is None else [meta["maximum"] + step, 10**9]
+    wrong += [] if meta["maximum"] is None else [meta["maximum"] + step, 10**12]
     wrong += [] if meta["choices"] is None else ["no such thing"]
     return [float(value) if base_type(type_) is float else value for value in wrong]
 

@@ -202,6 +202,13 @@ def test_a_part_beside_what_is_none_is_no_class(tmp_path: Path, beside: str) -> 
         load(f"folder:{tmp_path}")
 
 
+def test_two_parts_beside_what_is_none_are_no_classes_either(tmp_path: Path) -> None:
+    for name in ("train", "test/cat", "val/cat", "holdout"):
+        fill(tmp_path / name, 8)
+    with pytest.raises(DataError, match="has the parts test, val, .* images in holdout"):
+        load(f"folder:{tmp_path}")
+
+
 def test_image_size_resizes_odd_sizes(tmp_path: Path) -> None:
     fill(tmp_path / "x" / "a", 6)
     fill(tmp_path / "x" / "b", 6)

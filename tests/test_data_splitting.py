@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -141,6 +142,17 @@ def test_parameters_are_checked_before_anything_is_decoded(
     monkeypatch.setattr("cnn2gnn.data.loading.decoded", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DataError, match=message):
         load(**{"name": "digits"} | more)
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    given = {
+        "train_images": np.int64(100),
+        "validation": np.float32(0.25),
+        "split_seed": np.int8(1),
+    }
+    plainly = load("digits", train_images=100, validation=0.25, split_seed=1)
+    found = load("digits", **given)
+    assert [part.fingerprint for part in found] == [part.fingerprint for part in plainly]
 
 
 def test_digits_are_split_by_the_fixed_rule() -> None:

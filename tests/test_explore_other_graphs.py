@@ -79,7 +79,9 @@ def test_the_number_of_neighbours_is_that_of_a_head(other: ExplorerState) -> Non
 
 def test_notebook_03_holds_for_it(run: Run) -> None:
     where = {"runs_dir": str(run.folder.parent), "run": run.folder.name}
-    runner.execute(runner.find("03"), where)
+    executed = runner.execute(runner.find("03"), where)
+    said = "".join(out.get("text", "") for c in executed.cells for out in c.get("outputs", ()))
+    assert "weight within a class, mean over classes: 0." in said
 
 
 def test_the_map_keeps_the_bank_and_comes_back(run: Run) -> None:

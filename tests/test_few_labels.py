@@ -136,11 +136,14 @@ def test_labels_spread_to_images_that_a_few_labels_would_not_tell(
     )
     assert spread_right > max(means_right, 0.97)
     test = no_graph(student, splits.test.images)
-    plain = student.features(train.images), bank.labels, 10, test.features, 10
+    features, labelled = student.features(train.images), bank.labels
+    plain = features, labelled, 10, test.features, 10
+    centres = torch.stack([features[labelled == c].mean(0) for c in range(10)])
+    unspread = torch.cdist(test.features, centres).argmin(1) == splits.test.labels
     # of plain features 94.7 % on some processors, more on others: training rounds as they do
     for voted, least in (
         (votes_over_graph(student, test, bank, answers), 0.95),
-        (votes_over_points(*plain), 0.9),
+        (votes_over_points(*plain), max(0.94, unspread.float().mean())),
     ):
         torch.testing.assert_close(voted.sum(1), torch.ones(len(splits.test)))
         assert (voted.argmax(1) == splits.test.labels).float().mean() > least

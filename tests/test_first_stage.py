@@ -118,6 +118,15 @@ def key(run: Run, config: Config, teacher: str | None) -> str:
     return FirstStage(run, config, student, teacher).folder.name
 
 
+def test_other_code_makes_a_first_stage_of_its_own(
+    first: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever commit it is of: a checkout that is being edited has no other."""
+    usual = key(first, first.config, "t")
+    monkeypatch.setattr("cnn2gnn.distillation.first_stage.code_hash", lambda: "edited")
+    assert key(first, first.config, "t") != usual
+
+
 def changed(config: Config) -> dict[str, Any]:
     """Another allowed value of every parameter that can be changed by itself."""
     found: dict[str, Any] = {}

@@ -67,7 +67,7 @@ def _told(thing: Any, above: frozenset[int]) -> str:
 def _foreign(module: nn.Module) -> list[Any]:
     """Classes and plain attributes of those parts of a module that no known package has made."""
     parts = [m for m in module.modules() if type(m).__module__.split(".")[0] not in KNOWN]
-    own = [name for name in vars(nn.Module())]  # `training`, hooks and the like
+    own = {*vars(nn.Module())}  # `training`, hooks and the like
     return [
         [type(part), {n: v for n, v in vars(part).items() if n not in own and _is_plain(v)}]
         for part in parts
@@ -80,15 +80,13 @@ def _beside(function: types.FunctionType) -> dict[str, Any]:
     for code in codes:  # and what is compiled within it: comprehensions, lambdas
         codes += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
     used = {name for code in codes for name in code.co_names} & {*function.__globals__}
+
+    def counts(value: Any) -> bool:
+        code = isinstance(value, types.FunctionType | type)
+        return _is_plain(value) or (code and value.__module__ == function.__module__)
+
     values = {name: function.__globals__[name] for name in sorted(used)}
-    return {
-        name: value
-        for name, value in values.items()
-        if _is_plain(value)
-        or (
-            isinstance(value, types.FunctionType | type) and value.__module__ == function.__module__
-        )
-    }
+    return {name: value for name, value in values.items() if counts(value)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -142,7 +142,7 @@ def _is_divided(root: Path, images: Mapping[str, list[Path]]) -> bool:
         return False
     # what holds folders can hardly be a class
     deep = [n for n in parts if all(len(f.relative_to(root).parts) > 2 for f in images[n])]
-    if others and "train" in {PART_NAMES[name.lower()] for name in deep}:
+    if others and (len(deep) > 1 or "train" in {PART_NAMES[name.lower()] for name in deep}):
         raise DataError(
             f"{shown(root)} has the parts {', '.join(deep)}, and beside them images in "
             f"{shown(others[0])}: name that train, val or test, or move it elsewhere"

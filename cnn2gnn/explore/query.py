@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.values import plain
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
 from cnn2gnn.graph import GraphLearner, SparseGraph
 from cnn2gnn.graph.sparse import shared_out
@@ -51,7 +51,7 @@ class WhatIf:
             raise ValueError(f"bank_share={self.bank_share} must be above 0 and at most 1")
         if self.protocol not in ("inductive", "batch"):
             raise ValueError(f"protocol={self.protocol!r} must be one of inductive, batch")
-        if self.k is not None and not (isinstance(self.k, int | np.integer) and self.k >= 1):
+        if self.k is not None and not (isinstance(plain(self.k), int) and self.k >= 1):
             raise ValueError(f"k={self.k} must be a whole number of at least 1")
         if self.batch_size < 2:
             raise ValueError(f"batch_size={self.batch_size} must be at least 2")

@@ -76,10 +76,9 @@ class Filters:
 
     def __post_init__(self) -> None:
         for name in ("classes", "verdicts"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} must be several: ({getattr(self, name)!r}, …)"
-                )
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise ValueError(f"{name}={given!r} must be several: ({given!r}, …)")
         unknown = [verdict for verdict in self.verdicts if verdict not in VERDICTS]
         if unknown:
             raise ValueError(f"verdicts={unknown[0]!r} must be of {', '.join(VERDICTS)}")

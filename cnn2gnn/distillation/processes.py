@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from cnn2gnn.base.memory import keep_freed_memory
 from cnn2gnn.base.modules import import_options
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.runs.hardware import device_kind, resolve_precision, world
@@ -83,6 +84,8 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
         raise ConfigError("device='mps' asked for, but no Apple GPU is here; use auto or cpu")
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise ConfigError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
+    if kind == "cpu":
+        keep_freed_memory()
     several = DDPStrategy(timeout=WAIT, find_unused_parameters=True)
     if precision == "auto":
         precision = resolve_precision(device)

@@ -13,10 +13,11 @@ HERE = Path(__file__).parent
 INTRODUCTION = """\
 # Benchmarks
 
-Speed and memory beside the plain ways and beside peers. `make bench` measures all of it again, but
-for whole trainings, which take an hour, and writes this page (`python benchmarks/page.py` from
-`benchmarks/results/`). The ways take turns in one process or, where memory is measured, in a
-process each; figures are medians with quartiles over the rounds, ratios are taken within a round.
+Speed and memory beside the plain ways and beside peers. `make bench` measures all of it again and
+writes this page (`python benchmarks/page.py` from `benchmarks/results/`), but for whole trainings,
+which take an hour, and the graph of a million nodes, which has its index from the extra `large`.
+The ways take turns in one process or, where memory is measured, in a process each; figures are
+medians with quartiles over the rounds, ratios are taken within a round.
 Nothing here is a test: other load changes it.
 """
 

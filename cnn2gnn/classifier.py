@@ -39,7 +39,8 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
     Args:
         stem, graph, k, epochs, batch_size, learning_rate, kd_weight, temperature, teacher,
             teacher_epochs, device: as in `Config`.
-        validation: share of the training images on which the gate is fitted.
+        validation: share of the training images that is kept back, to tell α: how much it counts
+            what neighbours are.
         augmentation: as in `Config`; auto crops images, and mirrors none: a mirrored 3 is no 3.
             Vectors are not augmented.
         random_state: seeds everything; None: another training at each fit.

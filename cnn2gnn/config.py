@@ -36,7 +36,9 @@ class DataConfig:
     """Which images, at what size, and how they are split."""
 
     dataset: str = _parameter("digits", ", ".join(DATASETS))
-    data_dir: str | None = _parameter(None, "folder in which the data set lies or is put")
+    data_dir: str | None = _parameter(
+        None, "folder in which the data set lies or is put; none: data"
+    )
     download: bool = _parameter(False, "download the data set where it is missing")
     image_size: int | None = _parameter(
         None, "side in pixels; none keeps the source's. Frames of sound, tokens of text", minimum=4
@@ -64,7 +66,7 @@ class TeacherConfig:
 
     teacher: str = _parameter("resnet20", "architecture of the teacher", choices=TEACHERS)
     teacher_weights: str | None = _parameter(
-        None, "imagenet starts from torchvision's weights", choices=("imagenet",)
+        None, "imagenet starts from torchvision's weights; ResNet-18 to 152", choices=("imagenet",)
     )
     teacher_epochs: int = _parameter(30, "passes over the training images", minimum=1)
     teacher_batch_size: int = _parameter(64, "images per step", minimum=2)
@@ -92,7 +94,7 @@ class StudentConfig:
 
     stem: str = _parameter("conv-small", "images to node features", choices=STEMS)
     graph: str = _parameter("adaptive", "how the graph is found", choices=LEARNERS)
-    layer: str = _parameter("mean", "how what neighbours tell is weighed", choices=LAYERS)
+    layer: str = _parameter("mean", "how the messages of neighbours are weighed", choices=LAYERS)
     k: int = _parameter(20, "neighbours of a node", minimum=1, search=(5, 80))
     # a norm over few numbers leaves nothing of them: one is always 0, two are always ±1
     hidden: int = _parameter(256, "width of the hidden layer", minimum=8, search=(128, 2048))
@@ -101,15 +103,15 @@ class StudentConfig:
     )
     key_width: int = _parameter(
         512,
-        "dimensions of a key, at most, for each head: the more, the more the graph tells, and the "
-        "larger bank and search",
+        "most dimensions of a key, for each head: more make the graph better, bank and search "
+        "larger",
         minimum=1,
         search=(32, 512),
     )
     local_scaling: float = _parameter(
         0.75,
-        "beta: share of a node's distance to its own neighbours that distances to it lose, so that "
-        "hubs do; not for graph=cosine, anchors, random",
+        "beta: how much of a node's mean distance to its own neighbours is taken off distances to "
+        "it, so that hubs lose their lead; without effect on graph=cosine, anchors, random",
         minimum=0,
         maximum=1,
         search=(0, 1),

@@ -79,7 +79,8 @@ def _alike(folder: Path, about: Mapping[str, Any], tidy: pd.DataFrame) -> str:
     twins = {_accuracy(here, "twin", "no_graph") for _, here in tidy.groupby("configuration")}
     above = ["teacher"] if len(twins) > 1 else ["teacher", "twin"]
     models = [model for model in ("twin", "student") if model not in above]
-    of = [f"{model} {_accuracy(tidy, model, MODELS[model])}" for model in above]
+    alike = tidy[tidy["configuration"] == tidy["configuration"].iloc[0]]  # of those that share
+    of = [f"{model} {_accuracy(alike, model, MODELS[model])}" for model in above]
     names = {"twin": "twin", "student": "`inductive`"}
     head = [", ".join([about["data"], *of]), *(names[model] for model in models), "gain [95 %]"]
     rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]

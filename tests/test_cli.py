@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from test_notebooks_runner import write
 
+import cnn2gnn
 from cnn2gnn import cli
 from cnn2gnn.base.files import read_json
 from cnn2gnn.config import Config
@@ -78,20 +79,27 @@ def test_every_parameter_of_the_configuration_is_a_documented_option(capsys):
 def test_run_gives_each_notebook_its_parameters_typed_and_writes_it_to_the_reports(
     workplace, capsys
 ):
-    check = "assert (dataset, run, k, download) == ('cifar10', 'mine', 5, True)"
+    check = "assert (dataset, run, k, download) == ('digits', 'mine', 5, True)"
     write(workplace / "notebooks" / "01_a.ipynb", check, parameters=PARAMETERS)
     write(
         workplace / "notebooks" / "02_b.ipynb",
         "assert run == 'mine'",
         parameters="# which\nrun: str = ''",
     )
-    arguments = "run --dataset cifar10 --run mine --k 5 --download --notebooks 01,02_b".split()
+    arguments = "run --dataset digits --run mine --k 5 --download --notebooks 01,02_b".split()
     assert cli.main(arguments) == 0
     assert sorted(p.name for p in (workplace / "reports/mine").iterdir()) == [
         "01_a.ipynb",
         "02_b.ipynb",
     ]
     assert "reports/mine" in capsys.readouterr().out
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"cnn2gnn {cnn2gnn.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +151,24 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(workplace, capsys, argu
     assert [path.name for path in workplace.iterdir()] == ["notebooks"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--heads 2 --graph random", "heads=2 needs a graph that goes by distances between keys"),
+        ("--teacher text-cnn", "teacher='text-cnn' is not for image: choose"),
+        ("--train-images 30 --k 29", "k=29 needs at least k + 2 = 31 nodes"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_teacher_is_trained(
+    workplace, capsys, arguments, message
+):
+    names = "".join(f"\n{name} = None" for name in ("heads", "graph", "teacher", "train_images"))
+    write(workplace / "notebooks" / "01_a.ipynb", parameters=PARAMETERS + names)
+    assert cli.main(["run", *arguments.split(), "--notebooks", "01"]) == 2
+    assert message in errors(capsys)
+    assert [path.name for path in workplace.iterdir()] == ["notebooks"]
+
+
 def test_the_teacher_is_given_to_each_notebook_that_trains_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     teachers = {}
@@ -152,8 +178,8 @@ def test_the_teacher_is_given_to_each_notebook_that_trains_one(tmp_path, monkeyp
         return SimpleNamespace(cells=[])
 
     monkeypatch.setattr("cnn2gnn.notebooks.execute", execute)
-    assert cli.main(["run", "--teacher", "text-cnn", "--notebooks", "01,02,05"]) == 0
-    assert teachers == dict.fromkeys(("01", "02", "05"), "text-cnn")
+    assert cli.main(["run", "--teacher", "resnet56", "--notebooks", "01,02,05"]) == 0
+    assert teachers == dict.fromkeys(("01", "02", "05"), "resnet56")
 
 
 def test_report_gives_its_runs_to_notebook_04(workplace, monkeypatch):

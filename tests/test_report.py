@@ -23,6 +23,7 @@ from cnn2gnn.config import ConfigError
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.drawing.palette import class_colours
 from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
+from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.report import Report
 from cnn2gnn.report.accuracy_sections import accuracy, batches
 from cnn2gnn.report.model_card import model_card
@@ -139,6 +140,12 @@ def test_what_differs_between_runs_stands_at_the_top_for_each(small_run):
     said = facts["data"].split(" | ")
     assert [text.partition(",")[0] for text in said] == ["digits", "else"]
     assert " | " not in facts["protocol"] + facts["made with"]
+
+
+def test_runs_go_by_their_names(small_run, monkeypatch):
+    monkeypatch.chdir(small_run.folder.parent.parent)  # where `runs` lies
+    assert Results.read("small").run.folder.samefile(small_run.folder)
+    assert RunNodes.load("small").run.folder.samefile(small_run.folder)
 
 
 class TestRefusals:

@@ -11,6 +11,7 @@ from conftest import small_config
 from torch import nn
 
 from cnn2gnn.base.files import BrokenFileError, load_tensors, save_tensors
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.distillation.processes import make_fabric
 from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.models.networks import build_network
@@ -86,6 +87,13 @@ def test_one_weight_more_is_another_teacher() -> None:
     prints = [teacher.fingerprint() for teacher in teachers]
     assert prints[0] == prints[1] != prints[2]
     assert teachers[0].bfloat16().fingerprint() not in prints
+
+
+def test_a_teacher_of_other_samples_is_refused(tmp_path: Path) -> None:
+    config = small_config(tmp_path, teacher="text-cnn")
+    with pytest.raises(ConfigError, match="teacher='text-cnn' is not for image: choose"):
+        obtain_teacher(config, load_splits(config.data), make_fabric("cpu", 1, 1, "32-true"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_teacher_is_trained_once_and_shared(

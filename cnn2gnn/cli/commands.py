@@ -229,6 +229,8 @@ def _execute(
     for name in given:
         if name != "run" and not any(name in accepted for accepted in allowed.values()):
             raise ConfigError(f"no notebook of {', '.join(p.stem for p in paths)} has {name!r}")
+    if any("dataset" in accepted for accepted in allowed.values()):
+        _check_parts(Config.from_parameters(given))
     for path in paths:
         mine = {name: value for name, value in given.items() if name in allowed[path]}
         start, output = time.perf_counter(), reports / path.name
@@ -242,6 +244,15 @@ def _execute(
         for text in notebooks.results(executed):
             print(f"\n{text}\n", flush=True)
     return 0
+
+
+def _check_parts(config: Config) -> None:
+    """Refuse what does not fit the data, or each other, before a notebook trains for it."""
+    from cnn2gnn.distillation.sizes import fitting
+    from cnn2gnn.runs import load_splits
+    from cnn2gnn.runs.own import Own
+
+    fitting(config, Own(), load_splits(config.data))
 
 
 def _complain(message: str, code: int) -> int:

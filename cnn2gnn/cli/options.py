@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
+from cnn2gnn import __version__
 from cnn2gnn.base.modules import add_import_option
 from cnn2gnn.base.signs import visible
 from cnn2gnn.base.values import ConfigError, base_type, described
@@ -34,6 +35,7 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         allow_abbrev=False,
         description="Distil a large CNN into a small graph neural network that shows its graph.",
     )
+    parser.add_argument("--version", action="version", version=f"cnn2gnn {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (usage, below, add_options) in COMMANDS.items():
         added = subparsers.add_parser(
@@ -79,7 +81,8 @@ def _running(parser: argparse.ArgumentParser) -> None:
 
 
 def _showing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="NAME", help=_help(fields(DataConfig)[0]))
+    names = fields(DataConfig)[0].metadata["help"]
+    parser.add_argument("dataset", metavar="NAME", help=names)
     parser.add_argument(
         "--out", default="sheet.png", help="sheet of samples (default: %(default)s)"
     )
@@ -124,7 +127,7 @@ def _sweeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="of a database, or journal:PATH where a file system has no locks (default: SQLite)",
+        help="of a database, or journal:PATH where a file system has no locks (default: sqlite:///reports/NAME/study.db)",
     )
     _add_processes(parser)
     _add_config(parser, without=("run",))

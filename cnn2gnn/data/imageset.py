@@ -32,8 +32,9 @@ class ImageSet:
     """Square images with their labels.
 
     Attributes:
-        images: uint8 `(N, C, S, S)` in [0, 255]; C is 1 (grey) or 3 (RGB). Parts of a set that is
-            too large for memory are `Rows` of it: see `data.rows`.
+        images: uint8 `(N, C, S, S)` in [0, 255]; C is 1 (grey) or 3 (RGB). Of another modality
+            what its decoding makes, of four axes: codes of tokens, or floats. Parts of a set that
+            is too large for memory are `Rows` of it: see `data.rows`.
         labels: int64 `(N,)`, indices into `classes`.
         classes: the names of the classes, in the order of their labels.
         name: what reports call the data set.

@@ -10,7 +10,7 @@ with z_i as training left it, and α ≥ 0 is what suits images that the network
 logarithm of a product of two experts is such a sum (Hinton 2002), and how sharp one's own answer is
 meant to be is told by unseen images too (Guo et al. 2017): with a, the inverse of a temperature,
 
-    a, β = argmin Σ_i CE(a z_i + β v_i, y_i) + (a − 1)²/2 + β²/(2·3²),    α = β / a.
+    a, b = argmin Σ_i CE(a z_i + b v_i, y_i) + (a − 1)²/2 + b²/(2·3²),    α = b / a.
 
 This is convex. a itself changes no prediction and is not kept. The two last terms weigh as much as
 an image or two: where all images are predicted correctly, they keep the numbers finite.
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DEVIATION = 3.0  # of β beforehand: that of all neighbours for one class, in units of logits
+DEVIATION = 3.0  # of b beforehand: that of all neighbours for one class, in units of logits
 LEAST = 0.01  # of a: an answer of one's own that is worse than none counts next to nothing
 _STEPS = 200  # of L-BFGS, at most
 
@@ -37,18 +37,18 @@ def fitted(logits: Tensor, votes: Tensor, labels: Tensor) -> float:
     """
     z, v = (values.detach().double().cpu() for values in (logits, votes))
     y = labels.cpu()
-    numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)  # a, β
+    numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)  # a, b
     optimizer = torch.optim.LBFGS([numbers], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        a, beta = numbers
-        value = F.cross_entropy(a * z + beta * v, y, reduction="sum")
-        value = value + (a - 1).square() / 2 + (beta / DEVIATION).square() / 2
+        a, b = numbers
+        value = F.cross_entropy(a * z + b * v, y, reduction="sum")
+        value = value + (a - 1).square() / 2 + (b / DEVIATION).square() / 2
         value.backward()
         return value
 
     with torch.enable_grad():
         optimizer.step(loss)
-    a_found, beta_found = numbers.tolist()
-    return float(max(0.0, beta_found / max(a_found, LEAST)))
+    a_found, b_found = numbers.tolist()
+    return float(max(0.0, b_found / max(a_found, LEAST)))

@@ -41,7 +41,7 @@ def check_modality(config: Config, own: Own, splits: Splits) -> None:
     if own.stem is None:
         _require("stem", config.student.stem, modality.stems, STEMS, kind)
     if own.teacher is None:
-        _require("teacher", config.teacher.teacher, modality.teachers, TEACHERS, kind)
+        check_teacher(config.teacher.teacher, kind)
     known = modality.augmentations
     if known and augmentation not in ("auto", *known):
         raise ConfigError(
@@ -52,6 +52,15 @@ def check_modality(config: Config, own: Own, splits: Splits) -> None:
         raise ConfigError(
             f"graph='fixed' compares raw samples, and those of {kind} are codes: choose another"
         )
+
+
+def check_teacher(name: str, kind: str) -> None:
+    """Compare a teacher with what suits samples of this kind, a name in `registry.MODALITIES`.
+
+    Raises:
+        ConfigError: it does not; those that do are named.
+    """
+    _require("teacher", name, MODALITIES[kind].teachers, TEACHERS, kind)
 
 
 def _require(

@@ -16,6 +16,7 @@ from cnn2gnn.base.files import BrokenFileError, read_json, sweep, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits, channel_statistics
 from cnn2gnn.distillation.loop import CHECKPOINT, Recipe, fit, place
+from cnn2gnn.distillation.sizes import check_teacher
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.runs.environment import environment
@@ -73,8 +74,10 @@ def obtain_teacher(config: Config, splits: Splits, fabric: Fabric) -> Teacher:
 
     Raises:
         BrokenFileError: the stored weights are damaged, or those of another teacher.
+        ConfigError: it is not for such samples.
         NotFiniteError: training diverged.
     """
+    check_teacher(config.teacher.teacher, splits.train.modality)
     folder = teacher_folder(config, splits)
     folder.mkdir(parents=True, exist_ok=True)
     path, facts = folder / "teacher.safetensors", folder / "teacher.json"

@@ -16,7 +16,7 @@ from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student, StudentOutput
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.runs import Run
+from cnn2gnn.runs import Run, load_run
 
 TEST, BANK = "test", "bank"
 
@@ -64,13 +64,13 @@ class RunNodes:
 
     @classmethod
     def load(cls, run: Run | str | Path) -> RunNodes:
-        """Read a finished run.
+        """Read a finished run: itself, its folder, or its name in `runs`.
 
         Raises:
             FileNotFoundError: there is no finished run.
             ValueError: the run has no graph.
         """
-        run = run if isinstance(run, Run) else Run.open(run)
+        run = run if isinstance(run, Run) else load_run(run)
         run.metrics()  # complains where the run has not finished
         if run.config.student.graph == "none":
             raise ValueError(f"run {run.folder} has graph='none': there are no edges to explore")

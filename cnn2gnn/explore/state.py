@@ -24,7 +24,7 @@ from cnn2gnn.explore.ranking import edges_of_node, edges_of_test_nodes
 from cnn2gnn.explore.table import Filters, node_table
 from cnn2gnn.explore.timeline import Timeline
 from cnn2gnn.explore.whatif import Prediction, predict
-from cnn2gnn.runs import Run
+from cnn2gnn.runs import Run, load_run
 
 STEPS_BACK = 1000  # nodes that `back` remembers
 LASSO_MODES = ("replace", "add", "subtract")
@@ -77,7 +77,7 @@ class ExplorerState:
 
     def _comparable(self, compare: Run | str | Path) -> Run:
         """The other run, if it is of the same classes and has a graph."""
-        other = compare if isinstance(compare, Run) else Run.open(compare)
+        other = compare if isinstance(compare, Run) else load_run(compare)
         mine, its = self.nodes.classes, tuple(other.manifest["data"]["classes"])
         if its != tuple(mine):
             raise ValueError(

@@ -44,8 +44,8 @@ class Explorer:
     be done through `state`, or through the methods here, which also refresh the widgets.
 
     Args:
-        run: a finished run, its folder, or its nodes.
-        compare: another run, whose evolution is shown beside; None: the run's own student
+        run: a finished run, its folder, its name in `runs`, or its nodes.
+        compare: another run, likewise, whose evolution is shown beside; None: the run's own student
             without a teacher, if it was trained.
         interactive: None asks the front end.
 

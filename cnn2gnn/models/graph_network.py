@@ -19,7 +19,7 @@ from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
 SHAKEN = 0.5  # deviation of a head's start from whitening, as a share of P's own
-DIFFERENCE_WIDTH = 64  # hidden width of T
+DIFFERENCE_WIDTH = 64  # hidden width of Δ
 _CHUNK = 1000  # nodes of a bank that look for neighbours at once
 
 
@@ -30,7 +30,7 @@ class GraphNetwork(nn.Module):
     d̃_ij = ‖u_i − u_j‖² − β ρ_j                              scaled locally: see `local_scaling`
     S = learner(d̃)                                           the sparse graph
     h_i = ReLU(norm(W x_i + Σ_j s_ij m_ij))                  layer 1
-    m_ij = A y_j + B r_j + T(u_i − u_j)                      what a neighbour tells
+    m_ij = A y_j + B r_j + Δ(u_i − u_j)                      what a neighbour tells
     logits_i = V h_i + Σ_j s_ij (c·g_i·r_j + α y_j)          layer 2
 
     Neighbours j are nodes of a bank: y_j says what they are, r_j = y_j − softmax(base_j) what the
@@ -81,7 +81,7 @@ class GraphNetwork(nn.Module):
         learner.build(width)
         self.label_message = nn.Linear(classes, hidden, bias=False)  # A
         self.residual_message = nn.Linear(classes, hidden, bias=False)  # B
-        self.difference = nn.Linear(width, DIFFERENCE_WIDTH)  # T = second ∘ ReLU ∘ first
+        self.difference = nn.Linear(width, DIFFERENCE_WIDTH)  # Δ = second ∘ ReLU ∘ first
         self.difference_message = nn.Linear(DIFFERENCE_WIDTH, hidden, bias=False)
         for message in (self.label_message, self.residual_message, self.difference_message):
             nn.init.zeros_(message.weight)  # training starts from the network without edges
@@ -260,7 +260,7 @@ class GraphNetwork(nn.Module):
         evidence = graph.aggregate(bank.residuals)  # e_i = Σ_j s_ij r_j, (B, C)
         # y_j = r_j + softmax(base_j), so Σ_j s_ij y_j is the sum of two means
         votes = evidence + graph.aggregate(bank.probabilities)  # (B, C)
-        # h_i = ReLU(norm(W x_i + A Σ_j s_ij y_j + B e_i + Σ_j s_ij T(u_i − u_j)))
+        # h_i = ReLU(norm(W x_i + A Σ_j s_ij y_j + B e_i + Σ_j s_ij Δ(u_i − u_j)))
         own = self.layer1(x)  # (B, h)
         messages = self.label_message(votes) + self.residual_message(evidence)
         messages = messages + self._differences(self.keys(x), graph, bank)  # (B, h)
@@ -273,9 +273,9 @@ class GraphNetwork(nn.Module):
         return StudentOutput(logits, base_logits, gate, x, graph, None, hidden_logits)
 
     def _differences(self, u: Tensor, graph: SparseGraph, bank: Bank) -> Tensor:
-        """Σ_j s_ij T(u_i − u_j), `(B, h)`: what lies between a node and its neighbours."""
+        """Σ_j s_ij Δ(u_i − u_j), `(B, h)`: what lies between a node and its neighbours."""
         first = self.difference
-        # the first layer of T is linear: T₁(u_i − u_j) = T₁ u_i − T₁ u_j
+        # the first layer of Δ is linear: Δ₁(u_i − u_j) = Δ₁ u_i − Δ₁ u_j
         # embedding, not keys[neighbours]: its gradient sums in the same order on any run
         there = F.linear(F.embedding(graph.neighbours, bank.keys), first.weight)  # (B, k, t)
         hidden = torch.relu(first(u)[:, None] - there)  # (B, k, t)

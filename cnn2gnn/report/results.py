@@ -15,7 +15,7 @@ from cnn2gnn.data import DataError, Splits
 from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.evaluation.bank_sizes import bank_sizes
 from cnn2gnn.evaluation.nodes import RunNodes
-from cnn2gnn.runs import Run
+from cnn2gnn.runs import Run, load_run
 
 SEEDS = ("seed", "teacher_seed", "split_seed")
 # where a run lies, what it ran on and what was trained beside it: no part of what was tried
@@ -40,12 +40,12 @@ class Results:
 
     @classmethod
     def read(cls, run: Run | str | Path) -> Results:
-        """Read a run.
+        """Read a run: itself, its folder, or its name in `runs`.
 
         Raises:
             FileNotFoundError: there is no run, or it has not finished.
         """
-        run = run if isinstance(run, Run) else Run.open(run)
+        run = run if isinstance(run, Run) else load_run(run)
         return cls(run, run.metrics(), run.load_nodes())
 
     @property

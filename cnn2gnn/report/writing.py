@@ -37,6 +37,9 @@ class Report:
     def build(cls, runs: Sequence[Run | str | Path]) -> Report:
         """Read finished runs and compute everything; nothing is written but the run's UMAP.
 
+        Args:
+            runs: runs, their folders, or their names in `runs`.
+
         Raises:
             ValueError: there are no runs, or one is given twice.
             FileNotFoundError: there is no such run, or it has not finished.

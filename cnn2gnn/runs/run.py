@@ -37,7 +37,10 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs", **own: Any) -> Run:
         ValueError: an object is another one than the run was made with.
     """
     named = Path(runs_dir) / run
-    folder = named if (named / manifest.FILE).is_file() else run
+    places = dict.fromkeys((named, Path(run)))
+    folder = next((place for place in places if (place / manifest.FILE).is_file()), None)
+    if folder is None:
+        raise FileNotFoundError(f"no run in {' or '.join(map(str, places))}")
     teacher = own.get("teacher")
     if isinstance(teacher, nn.Module) and not isinstance(teacher, Teacher):  # as `distil` takes it
         images = Run.open(folder, Own(**own | {"teacher": None})).load_splits().train

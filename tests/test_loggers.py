@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from cnn2gnn.config import ConfigError
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.epochs import EpochLog
-from cnn2gnn.runs.loggers import epoch_log, run_finished
+from cnn2gnn.runs.loggers import check_loggers, epoch_log, run_ended
 
 # SQLAlchemy has deprecated what MLflow's tables are declared with
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -46,7 +48,7 @@ def test_a_repeated_epoch_stands_once_in_both(tmp_path: Path, beside: None) -> N
         log = epoch_log(run, "student-graph", run, "tensorboard,mlflow")
         for row in rows(*epochs):
             log(row)
-    run_finished(run, "tensorboard,mlflow")
+    run_ended(run, "tensorboard,mlflow")
     assert [row["epoch"] for row in EpochLog.read(run)] == [0, 1, 2, 3]
     expected = [(row["epoch"], row["loss"]) for row in rows(0, 1, 2, 3)]
     assert scalars(run / "tensorboard" / "student-graph", "loss") == expected
@@ -100,3 +102,68 @@ def test_a_missing_library_and_an_unknown_logger_are_told_before_training(
     with pytest.raises(ConfigError, match=r"mlflow is not installed: .*'cnn2gnn\[logging\]'"):
         distil(config)
     assert [*tmp_path.iterdir()] == []
+
+
+def told(folder: Path) -> list[tuple[str, str, list[int]]]:
+    """Name, status and epochs of the MLflow runs of a folder."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("cnn2gnn").experiment_id])
+    return [
+        (
+            run.info.run_name,
+            run.info.status,
+            [m.step for m in client.get_metric_history(run.info.run_id, "student/loss")],
+        )
+        for run in runs
+    ]
+
+
+BEGINNER = """
+import sys
+from pathlib import Path
+from cnn2gnn.runs.loggers import check_loggers, epoch_log
+run = Path(sys.argv[1])
+check_loggers("mlflow", run.parent)
+epoch_log(run, "student", run, "mlflow")({"epoch": 0, "loss": 1.0})
+"""
+
+
+def test_several_runs_that_begin_at_once_share_a_new_database(tmp_path: Path, beside: None) -> None:
+    names = ["a", "b", "c"]
+    started = [
+        subprocess.Popen([sys.executable, "-c", BEGINNER, str(tmp_path / name)]) for name in names
+    ]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert sorted(told(tmp_path)) == [(name, "RUNNING", [0]) for name in names]
+
+
+@pytest.mark.parametrize("gone", ["another store", "the run", "the experiment"])
+def test_an_mlflow_run_that_has_gone_is_told_anew(
+    tmp_path: Path, beside: None, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    run = tmp_path / "first" / "mine"
+    log = epoch_log(run, "student", run, "mlflow")
+    for row in rows(0, 1):
+        log(row)
+    store = tmp_path / "first"
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    if gone == "another store":
+        store = tmp_path / "other"
+        store.mkdir()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlflow.db'}")
+    elif gone == "the run":
+        client.delete_run(json.loads((run / "mlflow.json").read_text())["run_id"])
+    else:
+        client.delete_experiment(client.get_experiment_by_name("cnn2gnn").experiment_id)
+    check_loggers("mlflow", run.parent)
+    log(rows(2)[0])
+    run_ended(run, "mlflow")
+    assert told(store) == [("mine", "FINISHED", [0, 1, 2])]
+
+
+def test_a_store_that_cannot_be_opened_is_told_before_training(
+    tmp_path: Path, beside: None
+) -> None:
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(ConfigError, match="logger='mlflow' cannot open its store: .*not a databa"):
+        check_loggers("mlflow", tmp_path)

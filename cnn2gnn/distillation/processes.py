@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,7 +51,7 @@ def start(config: Config, stages: str | None) -> Fabric:
             logger's library is missing.
         ProcessesError: those that a notebook has started failed.
     """
-    check_loggers(config.runtime.logger)
+    check_loggers(config.runtime.logger, Path(config.runtime.runs_dir))
     if config.runtime.deterministic:
         # a size of workspace for which cuBLAS promises the same bits; read when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -26,7 +26,7 @@ from cnn2gnn.models.teacher import Teacher, in_chunks
 from cnn2gnn.registry import DATASETS
 from cnn2gnn.runs import Run, load_splits
 from cnn2gnn.runs.environment import measured
-from cnn2gnn.runs.loggers import run_finished
+from cnn2gnn.runs.loggers import run_ended
 from cnn2gnn.runs.manifest import measured_with
 from cnn2gnn.runs.own import Own
 from cnn2gnn.runs.results import belonging
@@ -172,7 +172,7 @@ class Session:
         metrics |= {"files": belonging(run.folder), "made_from": measured_with(run.manifest)}
         write_json(run.folder / "metrics.json", metrics)
         run.stage_done("evaluation")
-        run_finished(run.folder, run.config.runtime.logger)
+        run_ended(run.folder, run.config.runtime.logger)
         return metrics
 
     def _evaluated(

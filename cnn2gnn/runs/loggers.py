@@ -6,18 +6,15 @@ logged already comes once more: neither library is left with two of them.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cnn2gnn.base.extras import needed
-from cnn2gnn.base.files import write_json
+from cnn2gnn.runs import mlflow_run
 from cnn2gnn.runs.epochs import EpochLog
 
-EXPERIMENT = "cnn2gnn"  # of MLflow
 Row = dict[str, Any]
 
 
@@ -48,27 +45,19 @@ class TensorBoardLog:
 class MLflowLog:
     """Logs a stage's metrics as `<stage>/<metric>` of the one MLflow run of a run.
 
-    The server or database is what MLFLOW_TRACKING_URI names, else `mlflow.db` beside all runs.
+    An MLflow run that begins in the middle of a run is told of all earlier epochs as well.
 
     Args:
-        run: the run's folder; it keeps the id of its MLflow run in `mlflow.json`.
+        run: the run's folder.
     """
 
     def __init__(self, run: Path, stage: str) -> None:
         self.run, self.stage = run, stage
 
     def __call__(self, row: Row) -> None:
-        """Log one epoch's row; what is there of this epoch stays as it is."""
-        from mlflow.entities import Metric
-
-        client, step, now = _client(self.run), row["epoch"], round(1000 * time.time())
-        run_id, metrics = _run_id(client, self.run), []
-        for name, value in _numbers(row).items():
-            key = f"{self.stage}/{name}"
-            there = {metric.step for metric in client.get_metric_history(run_id, key)}
-            if step not in there:
-                metrics.append(Metric(key, value, now, step))
-        client.log_batch(run_id, metrics=metrics)
+        """Log one epoch's row."""
+        client, run_id = _told(self.run)
+        _tell(client, run_id, self.stage, row)
 
 
 LOGS: dict[str, Callable[[Path, str], Callable[[Row], None]]] = {
@@ -94,39 +83,49 @@ def epoch_log(folder: Path, stage: str, run: Path, logger: str) -> Callable[[Row
     return log
 
 
-def check_loggers(logger: str) -> None:
-    """Check, before anything is trained, that the libraries are there.
+def check_loggers(logger: str, runs_dir: Path) -> None:
+    """Check, before anything is trained, that the libraries are there, and what they write to.
 
     Raises:
-        ConfigError: one is not; the extra that brings it is named.
+        ConfigError: one is not; the extra that brings it is named. Or MLflow's store cannot be
+            opened.
     """
-    for name in _names(logger):
+    names = _names(logger)
+    for name in names:
         needed(name, "logging")
+    if "mlflow" in names:
+        mlflow_run.store(runs_dir)
 
 
-def run_finished(run: Path, logger: str) -> None:
-    """Tell MLflow that nothing more comes."""
-    if "mlflow" in _names(logger):
-        client = _client(run)
-        client.set_terminated(_run_id(client, run))
+def run_ended(run: Path, logger: str, status: str = "FINISHED") -> None:
+    """Tell MLflow that nothing more comes, if it knows of the run.
+
+    Args:
+        status: how it ended; MLflow's word, `FINISHED`, `FAILED` or `KILLED`.
+    """
+    if "mlflow" in _names(logger) and (run / mlflow_run.FILE).is_file():
+        client, run_id = _told(run)
+        client.set_terminated(run_id, status)
 
 
-def _client(run: Path) -> Any:
-    from mlflow.tracking import MlflowClient
+def _told(run: Path) -> tuple[Any, str]:
+    """MLflow's client, and the id of the MLflow run; a new one has been told of earlier epochs."""
+    client, run_id, new = mlflow_run.of(run)
+    for earlier in EpochLog.read(run) if new else ():
+        _tell(client, run_id, earlier["stage"], earlier)
+    return client, run_id
 
-    beside = f"sqlite:///{(run.parent / 'mlflow.db').absolute()}"
-    return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or beside)
 
+def _tell(client: Any, run_id: str, stage: str, row: Row) -> None:
+    """Log one epoch's row; what is there of this epoch stays as it is."""
+    from mlflow.entities import Metric
 
-def _run_id(client: Any, run: Path) -> str:
-    """The MLflow run of this run: a new one only where the folder is new too."""
-    path = run / "mlflow.json"
-    if not path.is_file():
-        found = client.get_experiment_by_name(EXPERIMENT)
-        experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
-        created = client.create_run(experiment, run_name=run.name)
-        write_json(path, {"run_id": created.info.run_id})
-    return json.loads(path.read_text())["run_id"]
+    step, now, metrics = row["epoch"], round(1000 * time.time()), []
+    for name, value in _numbers(row).items():
+        key = f"{stage}/{name}"
+        if step not in {metric.step for metric in client.get_metric_history(run_id, key)}:
+            metrics.append(Metric(key, value, now, step))
+    client.log_batch(run_id, metrics=metrics)
 
 
 def _names(logger: str) -> list[str]:

@@ -235,7 +235,7 @@ class Predictor:
         self.bank, self.classes = shrunk(self.student, bank, self.classes, given)
 
     def neighbours(self, images: Images) -> pd.DataFrame:
-        """Return why: the bank nodes, k at most, that each image looks at, one a line.
+        """Return why: the bank nodes that each image looks at, k at most for each head, one a line.
 
         Columns: image, its place in `images`; rank, from 1, the nearest first; node, its row in the
         bank, which is its place among the training images; label, its class; weight, its share in

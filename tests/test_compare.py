@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import submitit
 
 from cnn2gnn import cli
 from cnn2gnn.base import modules
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare import Comparison, Grid
+from cnn2gnn.compare.cluster import Cluster
 from cnn2gnn.compare.estimate import Seconds
 from cnn2gnn.report.results import Results
 from cnn2gnn.report.size_measures import training_seconds
@@ -296,6 +298,22 @@ def test_a_teacher_that_cells_share_counts_once(broken: Comparison) -> None:
     assert first is not None and second is not None and first > second
 
 
+def test_a_stage_one_that_cells_share_counts_once(broken: Comparison) -> None:
+    runs_dir = broken.grid.runs_dir
+    alike = Grid("p", TINY | {"loss": "kd", "epochs": 20, "k": [4, 5, 6]}, runs_dir).cells()
+    other = Grid("p", TINY | {"loss": "kd", "epochs": 20, "hidden": [8, 9]}, runs_dir).cells()
+    first, second, third = Seconds(runs_dir).of(alike)
+    assert first is not None and second is not None
+    assert second == third < first
+    assert [*Seconds(runs_dir).of(other)] == [first, first]  # of another width
+
+
+def test_a_teacher_that_came_with_the_data_takes_no_time(broken: Comparison) -> None:
+    values = TINY | {"loss": "kd", "teacher": "given", "teacher_epochs": 5}
+    (known,) = Seconds(broken.grid.runs_dir).of(Grid("p", values, broken.grid.runs_dir).cells())
+    assert known is not None
+
+
 def test_the_command_line(broken: Comparison, place: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(place)
     given = [f"--{n.replace('_', '-')}={v}" for n, v in TINY.items()]
@@ -327,11 +345,29 @@ def test_cells_run_as_jobs_of_a_cluster(place: Path, broken: Comparison) -> None
     assert error.startswith("RuntimeError: no loss today (all of it: ")
 
 
+def test_a_job_that_takes_too_long_says_so(place: Path, broken: Comparison) -> None:
+    cluster = Cluster(place / "late", "local", {"timeout_min": 1})
+    cluster._executor._executor.parameters["signal_delay_s"] = 58  # ends it after two seconds
+    errors: list[str | None] = []
+    cells = Grid("late", TINY | {"epochs": 3}, broken.grid.runs_dir).cells()
+    cluster.run(cells, lambda _, error: errors.append(error))
+    assert errors[0] is not None and len(errors) == 1
+    assert errors[0].startswith("timed out: --cluster-option timeout_min=… gives it more minutes (")
+
+
+def test_a_scheduler_is_told_how_long_a_job_may_take(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 2))
+    with pytest.raises(ConfigError, match="cluster='slurm' needs the minutes that a job may take"):
+        Cluster(tmp_path, "slurm", {"slurm_partition": "gpu"})
+    Cluster(tmp_path, "slurm", {"slurm_partition": "gpu", "timeout_min": 600})
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--cluster", "slurm"], "cluster='slurm'"),  # there is none here
         (["--cluster", "local", "--cluster-option", "wrong=1"], "wrong"),
+        (["--cluster", "local", "--cluster-option", "mem_gb=much"], "mem_gb"),
         (["--cluster", "local", "--cluster-option", "wrong"], "must be NAME=VALUE"),
         (["--cluster-option", "timeout_min=1", "--dry-run"], "'timeout_min=1' needs --cluster"),
         (["--cluster", "local", "--jobs", "1", "--dry-run"], "jobs=1 cannot go with --cluster"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,10 @@ if k == 13:
 if k == 14:
     sys.exit("cnn2gnn: ConfigError: k=14 is not for images")
 os.makedirs(folder, exist_ok=True)
+try:
+    os.mkdir(folder + "/held")
+except FileExistsError:
+    sys.exit("cnn2gnn: RunLockedError: another process is working on it")
 rows = []
 for stage in ("student", "student-graph"):
     for epoch in range(2):
@@ -41,6 +46,7 @@ for stage in ("student", "student-graph"):
         os.replace(folder + "/next", folder + "/metrics.jsonl")
         time.sleep(1 if k > 20 else 0)
 open(folder + "/finished", "w").close()
+os.rmdir(folder + "/held")
 """
 
 
@@ -87,10 +93,14 @@ def test_the_space_is_that_of_the_configuration_or_as_given(
     [
         ([], "at least one parameter"),
         (["kk"], "'?k'?"),
-        (["epochs"], "give its bounds, as in epochs=1:10"),
+        (["epochs"], "give its values, as in epochs=1:10"),
         (["k=0:5"], "k=0 must be at least 1"),
         (["k=a:b"], "search=k=a:b"),
         (["k=9:5"], "search=k=9:5"),
+        (["k=5:10", "k=20:30"], "search=k=20:30: k is searched already"),
+        (["k="], "search=k= must have values behind the sign"),
+        (["loss=kd,kd"], "search=loss=kd,kd: a value occurs twice"),
+        (["download"], "give its values, as in download=true,false"),
         (["loss=kd,nonsense"], "loss='nonsense'"),
         (["deterministic=yes,no"], "search=deterministic=yes,no: 'yes' must be true or false"),
         (["run=a,b"], "run cannot be searched"),
@@ -108,7 +118,7 @@ def test_what_a_sweep_searches_is_allowed_everywhere() -> None:
         try:
             bounds = space([name])
         except ConfigError as error:
-            assert "give its bounds" in str(error) or name in ("run", "runs_dir")
+            assert "give its values" in str(error) or name in ("run", "runs_dir")
         else:
             assert [*bounds] == [name]
 
@@ -138,6 +148,26 @@ def test_a_trial_that_fails_fails_alone(quick: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_same_values_at_the_same_time_are_trained_once(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=21")  # takes seconds
+    sweep.run(trials=2, jobs=2)
+    assert {trial.state.name for trial in sweep.study.trials} == {"COMPLETE"}
+    assert len([*(quick / "runs").iterdir()]) == 1
+
+
+def test_a_stopped_trial_is_no_running_one_of_mlflow(
+    quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+    monkeypatch.setattr(sweeping, "run_ended", lambda *how: ended.append(how[1:]))
+    sweep = sweep_in(quick, "k=13,4", logger="mlflow")
+    for k in (4, 13):
+        sweep.study.enqueue_trial({"k": k})
+    with contextlib.suppress(TrialError):
+        sweep.run(trials=2)
+    assert ended[:2] == [("mlflow", "FINISHED"), ("mlflow", "FAILED")]
+
+
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_sweep_in_which_nothing_works_ends(quick: Path, before: int) -> None:
     """By the first failure if nothing has worked yet, else by three in a row."""
@@ -155,7 +185,7 @@ def test_the_command_line_tells_the_last_error(
     quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(quick)
-    assert cli.main(["sweep", "s", "--search", "k=13,13"]) == 1
+    assert cli.main(["sweep", "s", "--search", "k=13"]) == 1
     assert "its trials fail: RuntimeError: thirteen" in capsys.readouterr().err.splitlines()[-1]
 
 

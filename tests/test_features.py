@@ -13,6 +13,7 @@ from conftest import small_config
 from PIL import Image
 
 from cnn2gnn import Predictor, distil, load_data
+from cnn2gnn.config import Config
 from cnn2gnn.data import DataError
 from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
@@ -70,6 +71,22 @@ def test_a_teacher_elsewhere_teaches_by_its_logits(tmp_path: Path, suffix: str) 
             assert np.allclose(part.logits[at], logits[row], atol=1e-5)
     state = ExplorerState(run)
     assert "&lt;b&gt;" in card_html(state.card(), "data:,", state.nodes.player(state.card().node))
+
+
+def test_answers_that_come_with_the_data_are_no_object_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes, which a notebook with several devices starts, find them there."""
+    rows, labels = vectors()
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels, logits=np.eye(2)[labels])
+
+    def started(config: Config, stages: str | None) -> None:
+        raise InterruptedError(stages)
+
+    monkeypatch.setattr("cnn2gnn.distillation.session.start", started)
+    asked = {"dataset": f"features:{tmp_path / 'f.npz'}", "stem": "features", "teacher": "given"}
+    with pytest.raises(InterruptedError, match="students"):
+        distil(small_config(tmp_path, **asked))
 
 
 def test_previews_may_be_pictures(tmp_path: Path) -> None:

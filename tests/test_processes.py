@@ -20,11 +20,13 @@ import pytest
 import torch
 from conftest import small_config
 from test_training import LineTask
+from torch import nn
 
 from cnn2gnn import notebooks
 from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.distillation import precision
+from cnn2gnn.distillation.batch_norm import CPUSyncBatchNorm, synchronise
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.distillation.loop import Recipe, fit
 from cnn2gnn.distillation.processes import make_fabric, start
@@ -184,6 +186,40 @@ def test_torchrun_gives_the_run_of_one_process(
     passes = [(row["stage"], row["epoch"]) for row in two.history()]
     assert passes == [("student", n) for n in range(5)] + [("student-graph", n) for n in range(4)]
     assert [epoch for epoch, _ in two.snapshots()] == list(range(4))
+
+
+def test_within_a_job_of_slurm_a_script_starts_its_processes_itself(tmp_path: Path) -> None:
+    """Lightning takes such a job's variables for a launcher, which has started one of two."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from cnn2gnn.distillation.processes import make_fabric\n"
+        "print('world', make_fabric('cpu', 2, 1, '32-true').world_size, flush=True)\n"
+    )
+    job = {"ID": "1", "NAME": "job", "NODELIST": "localhost"}
+    slurm = {f"SLURM_JOB_{name}": value for name, value in job.items()}
+    slurm |= {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}
+    slurm |= {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "localhost"}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=ENVIRONMENT | slurm,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("world 2") == 2
+
+
+def test_norms_that_are_frozen_or_shared_stay_so() -> None:
+    norm = nn.BatchNorm2d(4)
+    frozen = nn.BatchNorm2d(4).requires_grad_(False).eval()
+    stem = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Sequential(norm, frozen))
+    names = [*stem.state_dict()]
+    synchronise(stem, torch.device("cpu"))
+    assert isinstance(stem[1], CPUSyncBatchNorm) and stem[1] is stem[2][0]
+    assert stem[1].weight is norm.weight and not stem[2][1].weight.requires_grad
+    assert stem[1].training and not stem[2][1].training
+    assert [*stem.state_dict()] == names and len([*stem.parameters()]) == 6
 
 
 @pytest.mark.parametrize("killed", [0, 1])

@@ -34,7 +34,7 @@ on where it was stopped, and runs what failed or is new.
 examples:
   cnn2gnn compare losses --loss kd dkd dist --seed 0 1 2
   cnn2gnn compare neighbours --k 5 10 20 40 --epochs 5 --jobs 2 --dry-run
-  cnn2gnn compare losses --loss kd dkd --cluster slurm --cluster-option slurm_partition=gpu
+  cnn2gnn compare losses --loss kd dkd --cluster slurm --cluster-option timeout_min=600
   cnn2gnn compare grid.toml
       GRID.toml: name = value, or name = [value, value]; [[variant]] tables hold what goes together
 """

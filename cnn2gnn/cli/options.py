@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
@@ -53,7 +54,7 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
 
 
 def cluster_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a cluster, `timeout_min=600`, by names; whole numbers are numbers.
+    """Return the options of a cluster, `timeout_min=600`, by names; numbers are numbers.
 
     Raises:
         ConfigError: an entry is no NAME=VALUE, or an option is given that has no effect.
@@ -67,8 +68,18 @@ def cluster_options(options: argparse.Namespace) -> dict[str, Any]:
         name, sign, value = entry.partition("=")
         if not sign:
             raise ConfigError(f"cluster-option={entry!r} must be NAME=VALUE")
-        found[name] = int(value) if value.isdecimal() else value
+        found[name] = _read(value)
     return found
+
+
+def _read(value: str) -> int | float | bool | str:
+    """A value as TOML would read it, and otherwise the text."""
+    if value in ("true", "false"):
+        return value == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def _running(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import cuda
+
 from cnn2gnn.base.values import ConfigError
 from cnn2gnn.compare.execution import ERROR_PREFIX, command
 from cnn2gnn.compare.grid import Cell
 
 POLL_SECONDS = 2.0
+LONG = 7 * 24 * 60  # minutes that a job of this machine may take; submitit would end it after two
 
 
 class Cluster:
@@ -25,7 +28,8 @@ class Cluster:
         modules: what each process imports first.
 
     Raises:
-        ConfigError: submitit is missing, there is no such cluster here, or no such option.
+        ConfigError: submitit is missing, there is no such cluster here, or no such option, or a
+            scheduler is not told how long a job may take.
     """
 
     def __init__(
@@ -38,9 +42,16 @@ class Cluster:
         self.modules, self._submitit = modules, submitit
         try:
             self._executor = submitit.AutoExecutor(logs, cluster=kind)
-            self._executor.update_parameters(name="cnn2gnn", **options)
-        except (RuntimeError, ValueError, NameError, TypeError) as error:
+            usual = {"timeout_min": LONG, "gpus_per_node": cuda.device_count()}
+            options = {"name": "cnn2gnn", **(usual if kind == "local" else {}), **options}
+            self._executor.update_parameters(**options)
+        except (RuntimeError, ValueError, NameError, TypeError, AssertionError) as error:
             raise ConfigError(f"cluster={kind!r}: {' '.join(str(error).split())}") from error
+        if not {"timeout_min", "slurm_time"} & {*options}:
+            raise ConfigError(
+                f"cluster={kind!r} needs the minutes that a job may take, as in "
+                "--cluster-option timeout_min=600: else submitit ends it after five"
+            )
 
     def run(self, cells: Sequence[Cell], done: Callable[[Cell, str | None], None]) -> None:
         """Hand in all cells, and call `done(cell, error)` after each; as `Workers.run`."""
@@ -61,6 +72,9 @@ def _error(job: Any) -> str | None:
     error = job.exception()
     if error is None:
         return None
-    told = [line for line in str(error).splitlines() if line.startswith(ERROR_PREFIX)]
-    reason = told[-1].removeprefix(ERROR_PREFIX) if told else str(error).strip().splitlines()[-1]
+    lines = str(error).splitlines()
+    told = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
+    if "timed out" in f"{error}{job.stdout() or ''}":
+        told.append("timed out: --cluster-option timeout_min=… gives it more minutes")
+    reason = (told or [line for line in lines if line.strip()] or [type(error).__name__])[-1]
     return f"{reason} (all of it: {job.paths.stderr})"

@@ -14,8 +14,11 @@ from cnn2gnn.base.files import read_json
 from cnn2gnn.base.values import InputError
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.config import Config
+from cnn2gnn.distillation.first_stage import LATER, TAUGHT
+from cnn2gnn.models.given import NAME as GIVEN
 from cnn2gnn.runs import manifest
 from cnn2gnn.runs.epochs import GRAPH, EpochLog
+from cnn2gnn.runs.manifest import FREE
 
 TEACHER, DISTILLING, LEARNING = "teacher", "stage one", "stage two"
 # what the seconds of an epoch depend on, beside the machine
@@ -37,7 +40,7 @@ class Seconds:
 
     def __init__(self, runs_dir: str | Path) -> None:
         self._seen: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        self._teachers: set[str] = set()  # that are there already
+        self._made: set[str] = set()  # teachers, and stage ones, that are there already
         teachers = _teachers(Path(runs_dir))
         for path in sorted(Path(runs_dir).glob(f"*/{manifest.FILE}")):
             with suppress(*_UNREADABLE):
@@ -46,15 +49,13 @@ class Seconds:
     def of(self, cells: Sequence[Cell]) -> list[float | None]:
         """Return the seconds of each cell, one after the other; None where no run is like it.
 
-        A teacher that several cells share counts in the first of them.
+        A teacher that several cells share, and a stage one, counts in the first of them.
         """
-        trained, found = set(self._teachers), []
+        made, found = set(self._made), []
         for cell in cells:
-            parts = _stages(cell.config)
-            teacher = _teacher(cell.config)
-            if teacher not in trained:
-                parts.append((TEACHER, cell.config.teacher.teacher_epochs))
-            trained.add(teacher)
+            shared = _shared(cell.config)
+            parts = [_second(cell.config), *(shared[what] for what in shared if what not in made)]
+            made |= {*shared}
             seconds = [self._epoch(stage, cell.config) for stage, _ in parts]
             known = [s * n for s, (_, n) in zip(seconds, parts, strict=True) if s is not None]
             found.append(sum(known) if len(known) == len(parts) else None)
@@ -64,13 +65,13 @@ class Seconds:
         """Take in what the epochs of a run and of its teacher took."""
         content, rows = manifest.read(folder), EpochLog.read(folder)
         config = Config.from_parameters(content["parameters"])
+        if "student" in content["stages"]:
+            self._made |= {*_shared(config)}
         for row in rows:
             second = row["stage"].endswith(GRAPH)
             self._note(LEARNING if second else DISTILLING, config, row)
-        if content["teacher"] in teachers:
-            self._teachers.add(_teacher(config))
-            for row in teachers[content["teacher"]]:
-                self._note(TEACHER, config, row)
+        for row in teachers.get(content["teacher"], ()):
+            self._note(TEACHER, config, row)
 
     def _note(self, stage: str, config: Config, row: dict[str, Any]) -> None:
         self._seen[_like(stage, config)].append(row["seconds"])
@@ -80,22 +81,31 @@ class Seconds:
         return statistics.median(seen) if seen else None
 
 
-def _stages(config: Config) -> list[tuple[str, int]]:
-    """Which stages a run of this configuration goes through, and for how many epochs."""
+def _shared(config: Config) -> dict[str, tuple[str, int]]:
+    """What other runs may have made or will take over, by all that decides it: stage and epochs."""
     training, baselines = config.training, config.training.baselines.split(",")
-    own_twin = training.twin_kd_weight not in (None, training.kd_weight) and "twin" in baselines
-    first = 1 + ("undistilled" in baselines) + own_twin
-    second = 1 + ("undistilled" in baselines) + ("twin" in baselines)
-    return [(DISTILLING, first * training.epochs), (LEARNING, second * training.graph_epochs)]
+    decisive = {n: v for n, v in config.parameters().items() if n not in {*FREE, *LATER}}
+    firsts = [decisive]
+    if "undistilled" in baselines:
+        firsts.append({n: v for n, v in decisive.items() if n not in TAUGHT})
+    if "twin" in baselines and training.twin_kd_weight is not None:
+        firsts.append(decisive | {"kd_weight": training.twin_kd_weight})
+    found = {repr(first): (DISTILLING, training.epochs) for first in firsts}
+    if config.teacher.teacher != GIVEN:  # which nobody trains
+        teacher = repr((asdict(config.data), asdict(config.teacher)))
+        found[teacher] = (TEACHER, config.teacher.teacher_epochs)
+    return found
+
+
+def _second(config: Config) -> tuple[str, int]:
+    """Stage two of a run's students, which nobody shares, and all their epochs of it."""
+    baselines = [name for name in config.training.baselines.split(",") if name]
+    return LEARNING, (1 + len(baselines)) * config.training.graph_epochs
 
 
 def _like(stage: str, config: Config) -> tuple[Any, ...]:
     parameters = config.parameters()
     return (stage, *(parameters[name] for name in _DEPENDS[stage]))
-
-
-def _teacher(config: Config) -> str:
-    return repr((asdict(config.data), asdict(config.teacher)))
 
 
 def _teachers(runs_dir: Path) -> dict[str, list[dict[str, Any]]]:

@@ -34,9 +34,13 @@ def space(searched: Sequence[str]) -> dict[str, BaseDistribution]:
     """
     if not searched:
         raise ConfigError("search=[] must name at least one parameter, such as k or k=5:40")
-    found = {}
+    found: dict[str, BaseDistribution] = {}
     for entry in searched:
-        name, _, bounds = entry.partition("=")
+        name, sign, bounds = entry.partition("=")
+        if name in found:
+            raise ConfigError(f"search={entry}: {name} is searched already")
+        if sign and not bounds:
+            raise ConfigError(f"search={entry} must have values behind the sign, or no sign")
         if name in PLACES:
             raise ConfigError(f"{name} cannot be searched: each trial has its own run")
         item, kind = _parameter(name)
@@ -73,7 +77,8 @@ def _usual(item: Field[Any], kind: type) -> BaseDistribution:
     if choices:
         return CategoricalDistribution([*choices])
     if search is None:
-        raise ConfigError(f"search={item.name}: give its bounds, as in {item.name}=1:10")
+        example = "true,false" if kind is bool else "1:10"
+        raise ConfigError(f"search={item.name}: give its values, as in {item.name}={example}")
     return _between(kind, *search)
 
 
@@ -84,7 +89,10 @@ def _given(item: Field[Any], kind: type, text: str) -> BaseDistribution:
         if colon and kind in (int, float):
             return _between(kind, kind(low), kind(high))
         read = _truth if kind is bool else kind
-        return CategoricalDistribution([read(value) for value in text.split(",")])
+        values = [read(value) for value in text.split(",")]
+        if len({*values}) < len(values):
+            raise ValueError("a value occurs twice")
+        return CategoricalDistribution(values)
     except ValueError as error:
         raise ConfigError(f"search={item.name}={text}: {error}") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna import storages
 from optuna.distributions import (
     BaseDistribution,
@@ -32,6 +33,7 @@ from cnn2gnn.compare.grid import Cell, binding, check_dataset
 from cnn2gnn.compare.space import space, suggest
 from cnn2gnn.config import Config
 from cnn2gnn.runs.epochs import EpochLog
+from cnn2gnn.runs.loggers import run_ended
 from cnn2gnn.runs.manifest import changes
 
 POLL_SECONDS = 0.5
@@ -151,26 +153,34 @@ class Sweep:
         trial.set_user_attr("run", cell.name)
         log = self.folder / "logs" / f"{cell.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        line = command(cell, self.modules, "students")
-        with (
-            log.open("wb") as output,
-            subprocess.Popen(
-                line, stdout=output, stderr=subprocess.STDOUT, env=environment
-            ) as process,
-        ):
-            try:
-                while process.poll() is None:
-                    time.sleep(POLL_SECONDS)
-                    self._watch(trial, cell)
-            finally:
-                process.terminate()
-        if process.returncode:
-            reason = failure(log, process.returncode)
+        with FileLock(log.with_suffix(".lock")):  # the same values may be tried at the same time
+            reason = self._train(trial, cell, log, environment)
+        if reason:
             trial.set_user_attr(ERROR, reason)
             if any(reason.startswith(f"{ConfigError.__name__}: {name}=") for name in self.bounds):
                 raise optuna.TrialPruned(reason)  # a value that these data do not allow
             raise TrialError(reason)
         return accuracies(cell)[-1]
+
+    def _train(
+        self, trial: Trial, cell: Cell, log: Path, environment: Mapping[str, str]
+    ) -> str | None:
+        """Run the process of a trial; return its error in one line, None if it is well."""
+        line, status = command(cell, self.modules, "students"), "KILLED"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                line, stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+            try:
+                while process.poll() is None:
+                    time.sleep(POLL_SECONDS)
+                    self._watch(trial, cell)
+                status = "FAILED" if process.returncode else "FINISHED"
+            finally:
+                process.terminate()
+                process.wait()
+                run_ended(cell.folder, cell.config.runtime.logger, status)
+        return failure(log, process.returncode) if process.returncode else None
 
     def _watch(self, trial: Trial, cell: Cell) -> None:
         told = len(trial.storage.get_trial(trial._trial_id).intermediate_values)

@@ -23,7 +23,6 @@ from cnn2gnn.distillation.processes import end_with_parent, start
 from cnn2gnn.distillation.session import Session
 from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.runs import load_splits
-from cnn2gnn.runs.loggers import run_ended
 
 
 def train_teacher(config: Config) -> None:
@@ -37,8 +36,6 @@ def train_students(config: Config) -> None:
     session = Session.start(config)
     session.student()
     session.baselines()
-    if session.fabric.is_global_zero:
-        run_ended(session.run.folder, config.runtime.logger)
 
 
 STAGES: dict[str, Callable[[Config], object]] = {

@@ -53,17 +53,19 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
     """Let every batch norm within `module` count the batch of all processes; changes `module`."""
     if device.type != "cpu":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    for name, child in module.named_children():
-        if isinstance(child, _BatchNorm):
-            norm = CPUSyncBatchNorm(
-                child.num_features,
-                child.eps,
-                child.momentum,
-                child.affine,
-                child.track_running_stats,
-            )
-            norm.load_state_dict(child.state_dict())
-            setattr(module, name, norm.train(child.training))
-        else:
-            synchronise(child, device)
+    made: dict[nn.Module, nn.Module] = {}  # a norm that stands in several places stays one
+    for part in module.modules():
+        for name, child in part._modules.items():  # children in their order, repeated ones too
+            if isinstance(child, _BatchNorm) and not isinstance(child, CPUSyncBatchNorm):
+                made[child] = made.get(child) or _synchronised(child)
+                setattr(part, name, made[child])
     return module
+
+
+def _synchronised(norm: _BatchNorm) -> CPUSyncBatchNorm:
+    """The same norm over all processes, with the very parameters, frozen ones too."""
+    new = CPUSyncBatchNorm(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+    )
+    new._parameters, new._buffers = norm._parameters, norm._buffers
+    return new.train(norm.training)

@@ -17,7 +17,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -74,6 +74,7 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
         ConfigError: `device`, or so many of them, are not to be had here.
     """
     from lightning_fabric import Fabric  # seconds to import: who only looks shall not wait
+    from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     from cnn2gnn.distillation.precision import Autocast
@@ -91,13 +92,18 @@ def make_fabric(device: str, devices: int, num_nodes: int, precision: str) -> Fa
     if precision == "auto":
         precision = resolve_precision(device)
     mixed = precision.endswith("-mixed")
+    plugins: list[Any] = []
+    if mixed:
+        plugins.append(Autocast(precision, kind))  # type: ignore[arg-type]
+    if num_nodes == 1 and not torch.distributed.is_torchelastic_launched():
+        plugins.append(LightningEnvironment())  # within a job of SLURM, too, which starts but one
     fabric = Fabric(
         accelerator=device,
         devices=devices,
         num_nodes=num_nodes,
         strategy=several if devices * num_nodes > 1 else "auto",
         precision=None if mixed else precision,  # type: ignore[arg-type]
-        plugins=Autocast(precision, kind) if mixed else None,  # type: ignore[arg-type]
+        plugins=plugins,
     )
     fabric.launch()
     if fabric.local_rank > 0:

@@ -60,11 +60,12 @@ class Session:
             ValueError: your teacher, stem or loss does not fit the data.
         """
         own = own or Own()
+        handed_over = bool(own)  # not a teacher that comes with the data: others find it there
         splits = own.data or load_splits(config.data)  # first: what is refused leaves no run behind
         own = fitting(config, own, splits)
         run = Run.create(config, splits, own)
         run.unlock()  # held since a cell was run before; processes that a notebook starts need it
-        fabric = start(config, None if own.fingerprints() else "students")
+        fabric = start(config, None if handed_over else "students")
         if fabric.is_global_zero:
             run.lock()
             _tell_augmentation(config.data.augmentation, splits.train)

@@ -41,6 +41,10 @@ class Own:
     graph: GraphLearner | None = None
     loss: Loss | None = None
 
+    def __bool__(self) -> bool:
+        """Whether anything was given."""
+        return any(getattr(self, item.name) is not None for item in fields(self))
+
     def fingerprints(self) -> dict[str, str]:
         """What identifies each object that was given: a run continues with no other."""
         given = {item.name: getattr(self, item.name) for item in fields(self)}

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
-from cnn2gnn import __version__
+import cnn2gnn
 from cnn2gnn.base.modules import add_import_option
 from cnn2gnn.base.signs import visible
 from cnn2gnn.base.values import ConfigError, base_type, described
@@ -36,7 +36,7 @@ def build_parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         allow_abbrev=False,
         description="Distil a large CNN into a small graph neural network that shows its graph.",
     )
-    parser.add_argument("--version", action="version", version=f"cnn2gnn {__version__}")
+    parser.add_argument("--version", action="version", version=f"cnn2gnn {cnn2gnn.__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (usage, below, add_options) in COMMANDS.items():
         added = subparsers.add_parser(

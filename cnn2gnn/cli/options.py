@@ -138,7 +138,8 @@ def _sweeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="of a database, or journal:PATH where a file system has no locks (default: sqlite:///reports/NAME/study.db)",
+        help="of a database, or journal:PATH where a file system has no locks "
+        "(default: sqlite:///reports/NAME/study.db)",
     )
     _add_processes(parser)
     _add_config(parser, without=("run",))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,9 @@ def store(runs_dir: Path) -> tuple[Any, str]:
 
     beside = f"sqlite:///{(runs_dir / 'mlflow.db').absolute()}"
     try:
-        with _alone(runs_dir):  # the first makes the tables of a new database, and the experiment
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        # one process at a time: the first makes the tables of a new database, and the experiment
+        with FileLock(runs_dir / ".mlflow.lock"):
             client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or beside)
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
@@ -67,20 +67,11 @@ def of(run: Path) -> tuple[Any, str, bool]:
 def _is_there(client: Any, run_id: str) -> bool:
     """Whether this store has the MLflow run; another server has not, nor one that deleted it."""
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     try:
         active: bool = client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return False
     return active
-
-
-@contextmanager
-def _alone(runs_dir: Path) -> Iterator[None]:
-    """Of several processes that share the runs, only one at a time."""
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs_dir / ".mlflow.lock"):
-        yield

@@ -367,6 +367,8 @@ def test_a_scheduler_is_told_how_long_a_job_may_take(tmp_path: Path, monkeypatch
     [
         (["--cluster", "slurm"], "cluster='slurm'"),  # there is none here
         (["--cluster", "local", "--cluster-option", "wrong=1"], "wrong"),
+        (["--cluster", "local", "--cluster-option", "wrong=1", "--dry-run"], "wrong"),
+        (["--cluster", "slurm", "--dry-run"], "cluster='slurm'"),
         (["--cluster", "local", "--cluster-option", "mem_gb=much"], "mem_gb"),
         (["--cluster", "local", "--cluster-option", "wrong"], "must be NAME=VALUE"),
         (["--cluster-option", "timeout_min=1", "--dry-run"], "'timeout_min=1' needs --cluster"),

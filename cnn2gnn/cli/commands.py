@@ -155,6 +155,8 @@ def compare(options: argparse.Namespace) -> int:
     on_cluster = cluster_options(options)
     comparison = Comparison(grid, REPORTS / grid.name, options.modules)
     if options.dry_run:
+        if options.cluster:
+            comparison.jobs_on(options.cluster, **on_cluster)  # refuses what the run would refuse
         print(comparison.planned())
         return 0
     if options.cluster:

@@ -125,9 +125,17 @@ class Comparison:
         """Run the cells that are missing as jobs of a cluster; see `cluster.Cluster`.
 
         Raises:
-            ConfigError: submitit is missing, or there is no such cluster.
+            ConfigError: as of `jobs_on`.
         """
-        self._run(Cluster(self._logs, cluster, options, self.modules))
+        self._run(self.jobs_on(cluster, **options))
+
+    def jobs_on(self, cluster: str, **options: Any) -> Cluster:
+        """Return what would run the cells on a cluster; nothing is handed in yet.
+
+        Raises:
+            ConfigError: submitit is missing, there is no such cluster, or no such option.
+        """
+        return Cluster(self._logs, cluster, options, self.modules)
 
     def _run(self, workers: Workers | Cluster) -> None:
         self.grid.save(self.folder / GRID_FILE)

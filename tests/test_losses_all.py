@@ -186,6 +186,22 @@ def test_standardised_logits_have_no_scale(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ORACLES)
+def test_of_two_classes_the_teacher_teaches_something(name: str) -> None:
+    """Standardised, such logits would be ±√½ whatever they were, and no gradient left."""
+    student = STUDENT[:, :2].clone().requires_grad_()
+    loss = LOSSES[name](student, TEACHER[:, :2], LABELS % 2, temperature=4.0, weight=1.0)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert gradient.abs().amax(1).max() > 1e-3  # of logits of order 1
+
+
+@pytest.mark.parametrize("name", ["kd-ls", "dkd-ls"])
+def test_two_classes_are_not_standardised(name: str) -> None:
+    two = STUDENT[:, :2], TEACHER[:, :2], LABELS % 2
+    plain = LOSSES[name.removesuffix("-ls")](*two, temperature=4.0, weight=0.5)
+    torch.testing.assert_close(LOSSES[name](*two, temperature=4.0, weight=0.5), plain)
+
+
+@pytest.mark.parametrize("name", ORACLES)
 def test_the_order_of_the_batch_changes_nothing(name: str) -> None:
     order = torch.randperm(B, generator=torch.Generator().manual_seed(1))
     shuffled = LOSSES[name](STUDENT[order], TEACHER[order], LABELS[order], temperature=2, weight=1)

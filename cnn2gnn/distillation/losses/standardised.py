@@ -1,4 +1,8 @@
-"""Logit standardisation in knowledge distillation (Sun et al., CVPR 2024)."""
+"""Logit standardisation in knowledge distillation (Sun et al., CVPR 2024).
+
+Of two classes, standardised logits are ±√½ whatever they were: no gradient would be left, and the
+teacher would teach nothing. Such logits stay as they are, and the terms are those of KD and DKD.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from cnn2gnn.distillation.losses.mixing import beside_cross_entropy, softened_kl
 
 STRONGER_KD, STRONGER_DKD = 10.0, 9.0
 EPSILON = 1e-7  # the paper's, beside the deviation
+TWO = 2  # classes, see above
 NOTHING = 1e-4  # a smaller deviation says nothing: it is not blown up to 1
 
 
@@ -22,6 +27,8 @@ def kd_ls(
     teacher's magnitude, only its shape.
     """
     del labels
+    if teacher_logits.shape[1] == TWO:
+        return softened_kl(student_logits, teacher_logits, temperature)
     s, t = _standardised(student_logits), _standardised(teacher_logits)
     return STRONGER_KD * softened_kl(s, t, temperature)
 
@@ -34,6 +41,8 @@ def dkd_ls(
 
     The paper's CE + 9·(α·TCKD + β·NCKD), T = 2, is twice λ = 0.5 of this.
     """
+    if teacher_logits.shape[1] == TWO:
+        return decoupled_kl(student_logits, teacher_logits, labels, temperature)
     s, t = _standardised(student_logits), _standardised(teacher_logits)
     return STRONGER_DKD * decoupled_kl(s, t, labels, temperature)
 

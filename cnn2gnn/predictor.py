@@ -212,7 +212,7 @@ class Predictor:
             raise ValueError(f"labels: {len(named)} names for {len(pixels)} images")
         classes = names_with(self.classes, named, as_names(new, "new"))
         if len(classes) > self.student.shape["classes"]:
-            check_late(self.student.config.graph, self.student.network.learner)
+            check_late(self.student.graph_name, self.student.network.learner)
         numbers = torch.tensor([classes.index(name) for name in named])
         self.bank, self.classes = self.student.enlarged(bank, pixels, numbers), classes
         return np.arange(len(bank), len(self.bank))

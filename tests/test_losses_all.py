@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.registry import LOSSES
-from cnn2gnn.runs.own import check_loss
+from cnn2gnn.runs.trials import check_loss
 
 Array = NDArray[np.float64]
 NAMES = [name for name in LOSSES if ":" not in name]

@@ -16,11 +16,12 @@ from cnn2gnn import distil, load_run
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, Splits, channel_statistics
 from cnn2gnn.distillation.session import Session
+from cnn2gnn.evaluation.bank_changes import changeable
 from cnn2gnn.evaluation.nodes import BANK, Node, RunNodes
-from cnn2gnn.graph import GraphLayer, GraphLearner, SparseGraph
+from cnn2gnn.graph import GraphLayer, GraphLearner, SoftmaxNeighbours, SparseGraph
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.models.teacher import Teacher
-from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS
+from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS, Registry
 from cnn2gnn.runs import load_splits
 from cnn2gnn.runs.hardware import resolve_precision
 from cnn2gnn.runs.manifest import facts
@@ -37,6 +38,38 @@ class EqualNeighbours(GraphLearner):
         sources = None if keys is None else len(keys)
         weights = torch.full_like(distances, 1 / self.k)
         return SparseGraph(neighbours, weights, distances, sources=sources)
+
+
+class Tuples(EqualNeighbours):
+    """Gives no graph."""
+
+    def forward(self, *places: Any) -> Any:
+        return super().forward(*places).neighbours, None
+
+
+class Deaf(EqualNeighbours):
+    """Finds what is excluded, too."""
+
+    def forward(self, queries: Tensor, keys: Any = None, exclude: Any = None) -> SparseGraph:
+        return super().forward(queries, keys)
+
+
+class Within(EqualNeighbours):
+    """Forgets what its neighbours index."""
+
+    def forward(self, *places: Any) -> SparseGraph:
+        return replace(super().forward(*places), sources=None)
+
+
+class Weighed(nn.Module):
+    """A loss that would have to be trained itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor, **_: Any) -> Tensor:
+        return self.scale * (student - teacher).square().mean()
 
 
 class Halved(GraphLayer):
@@ -120,7 +153,12 @@ def test_a_run_takes_objects_and_asks_for_them_again(tmp_path: Path) -> None:
         (Own(loss=lambda s, t, y, *, temperature, weight: s - t), "loss must give a scalar"),
         (Own(stem=nn.Conv2d(1, 4, 3)), r"stem Conv2d gives \(1, 4, 6, 6\)"),
         (Own(stem=nn.Conv2d(3, 4, 3)), r"stem Conv2d fails on one image \(1, 1, 8, 8\)"),
-        (Own(graph=nn.Identity()), "graph must be a GraphLearner, not Identity"),  # type: ignore[arg-type]
+        (Own(loss=nn.CosineSimilarity()), "loss.*fails"),
+        (Own(loss=Weighed()), "loss Weighed has parameters, and nothing trains them"),
+        (Own(graph=EqualNeighbours(2.5)), r"k=2\.5 must be a whole number"),  # type: ignore[arg-type]
+        (Own(graph=Tuples(5)), "Tuples.* must give a SparseGraph, not tuple"),
+        (Own(graph=Deaf(5)), "Deaf.* must give no query the key that `exclude` names"),
+        (Own(graph=Within(5)), "Within.* sources=18, not 3 rows and sources=None"),
     ],
 )
 def test_an_object_that_does_not_fit_is_refused_before_anything_is_made(
@@ -129,6 +167,79 @@ def test_an_object_that_does_not_fit_is_refused_before_anything_is_made(
     with pytest.raises(ValueError, match=message):
         Session.start(Config.from_parameters(small(tmp_path, run="refused")), own)
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    "name, thing, message",
+    [
+        ("graph", nn.Identity(), "graph must be a GraphLearner, not Identity"),
+        ("stem", nn.Flatten, "stem must be a Module, not the class Flatten"),
+        ("teacher", nn.Flatten, "teacher must be a Teacher, not the class Flatten"),
+        ("data", (1, 2, 3), "data must be a Splits, not tuple"),
+        ("config", {"epochs": 1}, "config must be a Config, not dict"),
+    ],
+)
+def test_a_thing_of_another_kind_is_refused(name: str, thing: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        distil(**{name: thing})
+
+
+@pytest.mark.parametrize(
+    "registry, thing, message",
+    [
+        (LOSSES, F.mse_loss, "loss.*fails: .*unexpected keyword"),
+        (LEARNERS, lambda k: nn.Identity(), "graph must be a GraphLearner, not Identity"),
+        (LEARNERS, lambda: None, "graph='wrong' cannot be built: .* 0 positional arguments"),
+        (LEARNERS, lambda k: Deaf(k), "must give no query the key"),
+        (STEMS, lambda channels, size: nn.Conv2d(1, 4, 3), r"stem Conv2d gives \(1, 4, 6, 6\)"),
+        (TEACHERS, lambda c, size, classes: None, "teacher='wrong' cannot be built"),
+        (
+            TEACHERS,
+            lambda channels, size, classes, weights: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
+            r"teacher wrong gives logits of shape \(1, 3\)",
+        ),
+    ],
+)
+def test_what_is_registered_is_tried_before_anything_is_made(
+    registries: None, registry: Registry, thing: Any, message: str, tmp_path: Path
+) -> None:
+    registry.register("wrong", thing)
+    with pytest.raises(ValueError, match=message):
+        distil(**small(tmp_path, **{registry.parameter: "wrong"}))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_no_graph_has_no_place_for_a_learner(tmp_path: Path) -> None:
+    config = Config.from_parameters(small(tmp_path, graph="none"))
+    with pytest.raises(ConfigError, match="graph='none' leaves no place for a graph learner"):
+        distil(config, graph=EqualNeighbours(5))
+
+
+def test_a_learner_handed_over_is_no_other_than_one_that_is_named(tmp_path: Path) -> None:
+    """Student, baselines and the user's own have weights of their own."""
+    more: dict[str, Any] = {"graph_learning_rate": 0.05, "baselines": "twin,undistilled"}
+    mine = SoftmaxNeighbours(5)
+    handed = distil(**small(tmp_path, run="handed", graph=mine, **more))
+    named = distil(**small(tmp_path, run="named", graph="softmax", **more))
+    assert mine.log_temperature.item() == 0, "it is left as it was"
+    for which in ("student", "undistilled"):
+        one, other = (
+            run.load_student(which).network.learner
+            for run in (load_run(handed.folder, graph=mine), named)
+        )
+        assert isinstance(one, SoftmaxNeighbours) and isinstance(other, SoftmaxNeighbours)
+        assert one.log_temperature.item() == other.log_temperature.item() != 0
+    torch.testing.assert_close(handed.load_nodes()["logits"], named.load_nodes()["logits"])
+    again = distil(**small(tmp_path, run="handed", graph=mine, **more))
+    assert again.metrics() == handed.metrics()
+
+
+def test_parts_of_ones_own_are_called_by_their_class(tmp_path: Path) -> None:
+    run = distil(**small(tmp_path, stem=a_stem(), graph=EqualNeighbours(5)))
+    assert run.metrics()["student"]["name"] == "RowsStem"
+    assert run.load_student().graph_name == "EqualNeighbours"
+    with pytest.raises(ValueError, match="graph='EqualNeighbours' finds no nearest nodes, or does"):
+        changeable(run.load_student(), run.load_bank())
 
 
 def test_config_and_parameters_together_are_refused() -> None:

@@ -250,7 +250,7 @@ def _execute(
 
 def _check_parts(config: Config) -> None:
     """Refuse what does not fit the data, or each other, before a notebook trains for it."""
-    from cnn2gnn.distillation.sizes import fitting
+    from cnn2gnn.distillation.fitting import fitting
     from cnn2gnn.runs import load_splits
     from cnn2gnn.runs.own import Own
 

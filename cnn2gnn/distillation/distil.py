@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -12,7 +13,8 @@ from cnn2gnn.distillation.session import Session
 from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.runs import Run, load_splits
-from cnn2gnn.runs.own import Loss, Own
+from cnn2gnn.runs.own import Own
+from cnn2gnn.runs.trials import Loss, check_kind
 
 
 def distil(
@@ -46,12 +48,16 @@ def distil(
     given = {"teacher": teacher, "stem": stem, "graph": graph, "loss": loss}
     parameters |= {name: value for name, value in given.items() if isinstance(value, str)}
     own: dict[str, Any] = {n: v for n, v in given.items() if not isinstance(v, str)}
+    if config is not None:
+        check_kind("config", config, Config)
     if config is not None and parameters:
         raise ConfigError(f"give config or parameters ({', '.join(parameters)}), not both")
     config = Config.from_parameters(parameters) if config is None else config
-    if isinstance(teacher, nn.Module) and not isinstance(teacher, Teacher):
+    bare = own.pop("teacher") if isinstance(teacher, nn.Module) else None
+    parts = Own(data, **own)
+    if bare is not None and not isinstance(bare, Teacher):
         images = (load_splits(config.data) if data is None else data).train
-        own["teacher"] = Teacher.around(teacher, images)
-    session = Session.start(config, Own(data, **own))
+        bare = Teacher.around(bare, images)
+    session = Session.start(config, replace(parts, teacher=bare or parts.teacher))
     session.finish(session.student(), session.baselines())
     return session.run

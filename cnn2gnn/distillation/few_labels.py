@@ -16,9 +16,9 @@ from torch import Tensor
 
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
+from cnn2gnn.distillation.fitting import fitting
 from cnn2gnn.distillation.on_labels import learn_from_labels
 from cnn2gnn.distillation.session import Session
-from cnn2gnn.distillation.sizes import fitting
 from cnn2gnn.evaluation.few_labels import compare, few_labels, with_few_labels
 from cnn2gnn.evaluation.label_spreading import spread_labels, votes_over_graph, votes_over_points
 from cnn2gnn.evaluation.metrics import accuracy

@@ -14,7 +14,7 @@ from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.student_task import StudentTask
 from cnn2gnn.models.output import StudentOutput
 from cnn2gnn.models.student import Student
-from cnn2gnn.runs.own import Loss
+from cnn2gnn.runs.trials import Loss
 
 
 class JointTask(GraphTask):

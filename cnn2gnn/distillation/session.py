@@ -12,9 +12,9 @@ from cnn2gnn.base.files import save_tensors, write_json
 from cnn2gnn.config import Config
 from cnn2gnn.data import ImageSet, Splits
 from cnn2gnn.distillation.cache import TeacherCache
+from cnn2gnn.distillation.fitting import fitting
 from cnn2gnn.distillation.loop import place
 from cnn2gnn.distillation.processes import start
-from cnn2gnn.distillation.sizes import fitting
 from cnn2gnn.distillation.students import Students, without_graph
 from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.evaluation.cost import throughput
@@ -152,7 +152,7 @@ class Session:
                 "accuracy": accuracy(teacher_logits, test.labels),
             },
             "student": {
-                "name": run.config.student.stem,
+                "name": student.stem_name,
                 "parameters": student.parameter_count,
                 "bank_megabytes": 0.0 if bank is None else bank.megabytes,
                 "scope": student.scope,

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import Splits
 from cnn2gnn.graph import Heads
-from cnn2gnn.models.given import NAME, given_teacher
 from cnn2gnn.registry import LEARNERS, MODALITIES, STEMS, TEACHERS, Registry
 from cnn2gnn.runs.own import Own
-
-
-def fitting(config: Config, own: Own, splits: Splits) -> Own:
-    """Check all that a run is made of, and return it with the teacher that came with the data.
-
-    Raises:
-        ConfigError: see `check_modality` and `check_sizes`.
-        DataError: the data bring no answers of a teacher's, or their parts do not fit together.
-        ValueError: an object of your own does not fit the data.
-    """
-    if own.teacher is None and config.teacher.teacher == NAME:
-        own = replace(own, teacher=given_teacher(splits))
-    own.try_on(splits)
-    check_modality(config, own, splits)
-    check_sizes(config, own, splits)
-    return own
 
 
 def check_modality(config: Config, own: Own, splits: Splits) -> None:
@@ -77,17 +58,20 @@ def check_sizes(config: Config, own: Own, splits: Splits) -> None:
     """Count nodes, and build the graph learner, before anything is trained.
 
     Raises:
-        ConfigError: there are fewer nodes than a graph of k neighbours needs, or the learner can
-            have no heads.
+        ConfigError: there are fewer nodes than a graph of k neighbours needs, the learner can have
+            no heads, or one of your own is given where there shall be no graph.
     """
     if config.student.graph == "none":
+        if own.graph is not None:
+            raise ConfigError("graph='none' leaves no place for a graph learner of your own")
         return
     learner = own.graph or LEARNERS[config.student.graph](config.student.k)
     if config.student.heads > 1:
         try:
             Heads(learner, config.student.heads)
         except ValueError as error:
-            raise ConfigError(f"{error}, not graph={config.student.graph!r}") from error
+            name = type(own.graph).__name__ if own.graph else config.student.graph
+            raise ConfigError(f"{error}, not graph={name!r}") from error
     k, runtime = learner.k, config.runtime
     places = {"the bank of training images": len(splits.train)}
     if config.student.scope == "batch":

@@ -13,7 +13,7 @@ from cnn2gnn.distillation.collectives import Shares
 from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.models.student import Student
-from cnn2gnn.runs.own import Loss
+from cnn2gnn.runs.trials import Loss
 
 
 class StudentTask:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from cnn2gnn.registry import LOSSES
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.epochs import GRAPH
 from cnn2gnn.runs.loggers import epoch_log
-from cnn2gnn.runs.own import Loss
+from cnn2gnn.runs.trials import Loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -175,7 +174,7 @@ class Students:
             classes=len(train.classes),
             mean=mean.tolist(),
             std=std.tolist(),
-            stem=copy.deepcopy(stem),
+            stem=stem,
             learner=learner,
             modality=train.modality,
             codec=train.codec,

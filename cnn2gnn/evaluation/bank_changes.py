@@ -23,8 +23,10 @@ def changeable(student: Student, bank: Bank | None) -> Bank:
     """
     learner = student.network.learner
     if bank is None or learner is None or learner.reach is None:
-        kind = student.config.graph
-        raise ValueError(f"graph={kind!r} finds no nearest nodes: there is no bank to change")
+        raise ValueError(
+            f"graph={student.graph_name!r} finds no nearest nodes, or does not say how many (its "
+            "`reach`): there is no bank to change"
+        )
     return bank
 
 

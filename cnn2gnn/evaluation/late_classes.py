@@ -188,7 +188,7 @@ def compare(student: Student, apart: Apart, sizes: Sequence[int | None], seed: i
     Raises:
         ConfigError: see `check_late`.
     """
-    check_late(student.config.graph, student.network.learner)
+    check_late(student.graph_name, student.network.learner)
     bank = student.bank(apart.old.train.images, apart.old.train.labels)
     nodes, known = no_graph(student, apart.whole.test.images), apart.known
     keys, classes = student.network.keys(nodes.features), len(apart.whole.train.classes)

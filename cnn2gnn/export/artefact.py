@@ -158,7 +158,7 @@ def _facts(
         "outputs": [
             {"name": name, "shape": ["batch", size]} for name, size in outputs_of(student).items()
         ],
-        "graph": student.config.graph,
+        "graph": student.graph_name,
         "scope": student.scope,
         "codec": student.codec,
         # of node i, which is training sample i: the place of its class in `classes`, −1 for none

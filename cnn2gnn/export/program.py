@@ -79,8 +79,8 @@ def check_exportable(student: Student, bank: Bank | None, classes: int) -> None:
     learner = student.network.learner
     if learner is not None and learner.reach is None:
         raise ConfigError(
-            f"graph={student.config.graph!r} draws its neighbours anew, which no exported program "
-            "can: export a student of another graph"
+            f"graph={student.graph_name!r} draws its neighbours anew, or does not say how many it "
+            "looks at (its `reach`), which an exported program needs"
         )
     if classes > student.shape["classes"]:
         raise ConfigError(

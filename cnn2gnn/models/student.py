@@ -42,7 +42,8 @@ class Student(nn.Module):
         config: stem, graph learner, k, scope.
         channels, size, classes: of the images; `mean`, `std`: of their channels in [0, 1] units.
         stem: one of your own, from normalised images `(B, C, S, S)` to features `(B, d)`; None:
-            the one that `config` names. learner: likewise a graph learner.
+            the one that `config` names. learner: likewise a graph learner. The student has copies
+            of them, which no other student trains.
         modality, codec: what the samples are, and what decoding them needs: see `ImageSet`.
 
     Raises:
@@ -70,6 +71,7 @@ class Student(nn.Module):
         self.modality, self.codec = modality, codec
         self.shape = {"channels": channels, "size": size, "classes": classes}
         self.normalise = Normalise(mean, std)
+        stem, learner = copy.deepcopy(stem), copy.deepcopy(learner)
         self.stem = STEMS[config.stem](channels, size) if stem is None else stem
         if learner is None and config.graph != "none":
             learner = LEARNERS[config.graph](config.k)
@@ -87,6 +89,16 @@ class Student(nn.Module):
     def scope(self) -> str:
         """`bank` or `batch`; `none` if the student has no graph."""
         return self.network.scope
+
+    @property
+    def stem_name(self) -> str:
+        """What the configuration calls the stem, or the class of one of your own."""
+        return str(self.own.get("stem", self.config.stem))
+
+    @property
+    def graph_name(self) -> str:
+        """What the configuration calls the graph, or the class of a learner of your own."""
+        return str(self.own.get("graph", self.config.graph))
 
     @property
     def parameter_count(self) -> int:
@@ -205,7 +217,7 @@ class Student(nn.Module):
                 tensors = {"network.label_scale": torch.tensor(0.0), **tensors}
             if not made_with | given:  # how large parts of your own are is yours to say
                 check_claim(lambda: cls(config, **shape), tensors)
-            student = cls(config, **shape, stem=copy.deepcopy(stem), learner=learner)
+            student = cls(config, **shape, stem=stem, learner=learner)
         except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
             why = str(error).partition("\n")[0]  # torch says more
             raise ValueError(f"{source} holds no student: {why}") from error

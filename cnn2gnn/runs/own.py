@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cnn2gnn.base.fingerprints import fingerprint
 from cnn2gnn.config import Config, ConfigError
@@ -18,8 +17,7 @@ from cnn2gnn.graph import GraphLearner
 from cnn2gnn.models.stems import feature_width
 from cnn2gnn.models.teacher import Teacher, check_classes
 from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
-
-Loss = Callable[..., Tensor]
+from cnn2gnn.runs.trials import Loss, check_kind, check_learner, check_loss
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,12 @@ class Own:
     graph: GraphLearner | None = None
     loss: Loss | None = None
 
+    def __post_init__(self) -> None:
+        kinds = {"data": Splits, "teacher": Teacher, "stem": nn.Module, "graph": GraphLearner}
+        for name, kind in kinds.items():
+            if getattr(self, name) is not None:
+                check_kind(name, getattr(self, name), kind)
+
     def __bool__(self) -> bool:
         """Whether anything was given."""
         return any(getattr(self, item.name) is not None for item in fields(self))
@@ -61,7 +65,7 @@ class Own:
             splits: the data of the run, its own or the configured ones.
 
         Raises:
-            ValueError: one of them does not fit the data or does not give what is needed.
+            ValueError: one of them does not fit the data, fails, or does not give what is needed.
             DataError: the parts of your own data do not fit together, or a class is missing.
         """
         images = splits.train
@@ -71,8 +75,8 @@ class Own:
             check_classes(self.teacher, images)
         if self.stem is not None:
             feature_width(self.stem, images.channels, images.size)
-        if self.graph is not None and not isinstance(self.graph, GraphLearner):
-            raise ValueError(f"graph must be a GraphLearner, not {type(self.graph).__name__}")
+        if self.graph is not None:
+            check_learner(self.graph)
         if self.loss is not None:
             check_loss(self.loss, len(images.classes))
 
@@ -139,23 +143,3 @@ def check_splits(splits: Splits) -> None:
                 )
     labels = torch.cat([part.labels for part in splits])
     check_training(labels, torch.arange(len(train)), train.classes, train.name)
-
-
-def check_loss(loss: Loss, classes: int) -> None:
-    """Try a loss on two made-up answers.
-
-    Raises:
-        ValueError: it fails, or gives no scalar with a gradient to the student's logits.
-    """
-    student, teacher = torch.zeros(2, classes, requires_grad=True), torch.zeros(2, classes)
-    try:
-        found = loss(student, teacher, torch.tensor([0, 1]), temperature=4.0, weight=0.5)
-    except Exception as error:  # whatever the user's function stumbles over
-        raise ValueError(
-            "loss(student_logits, teacher_logits, labels, temperature=4.0, weight=0.5) fails: "
-            f"{error}"
-        ) from error
-    if getattr(found, "shape", None) != () or not found.requires_grad:
-        raise ValueError(
-            f"loss must give a scalar with a gradient to the student's logits, not {found!r}"
-        )

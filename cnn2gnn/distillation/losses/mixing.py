@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnn2gnn.runs.own import Loss
+from cnn2gnn.runs.trials import Loss
 
 
 def beside_cross_entropy(term: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Loss:

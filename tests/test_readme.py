@@ -26,24 +26,49 @@ def parameter_rows() -> list[str]:
     ]
 
 
-def test_the_python_example_runs_as_shown(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+EXAMPLE, PARTS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def told_by(code: str, folder: Path) -> str:
+    """What Python prints when it runs `code` in a folder."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_example_runs_as_shown(tmp_path: Path) -> None:
+    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 10
+    predicted, header, *edges = told_by(EXAMPLE, tmp_path).splitlines()
     assert (tmp_path / "runs" / "readme" / "metrics.json").exists()
-    predicted, header, *edges = done.stdout.splitlines()
     assert re.fullmatch(r"\[('\d' ?){5}\]", predicted)
     assert header.split() == ["image", "rank", "node", "label", "weight", "distance"]
     assert re.match(r"0\s+0\s+1\s", edges[0])
+
+
+def test_parts_of_ones_own_run_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "my_parts.py").write_text(PARTS, encoding="utf-8")
+    short = (
+        "train_images=200, teacher_epochs=1, epochs=1, graph_epochs=1, views=1, graph_views=1, "
+        "graph_batch_size=100, baselines='', precision='32-true'"
+    )
+    code = f"""
+import my_parts
+from cnn2gnn import distil, load_run
+distil(dataset="digits", run="named", stem="rows", loss="regression", {short})
+stem = my_parts.Rows(1, 8)
+distil(dataset="digits", run="handed", stem=stem, loss=my_parts.regression, {short})
+print(load_run("named").load_student().stem_name)
+print(load_run("handed", stem=stem).load_student().stem_name)
+"""
+    assert told_by(code, tmp_path).split() == ["rows", "Rows"]
 
 
 def test_the_table_lists_every_parameter() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cnn2gnn.base.values import brief, whole_number
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.notebooks import own
 from cnn2gnn.notebooks.parameters import Parameters
@@ -93,6 +94,21 @@ def test_nothing_else_is_taken_for_another_type(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigError, match=f"^{name}=.* must be of type"):
         Config.from_parameters(wrong)
+
+
+@pytest.mark.parametrize("name", ["k", "dataset", "run", "kd_weight"])
+def test_a_tensor_in_place_of_a_value_is_told_in_one_short_line(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}=tensor.*… must be of type") as told:
+        Config.from_parameters({name: torch.zeros(50, 50)})
+    assert len(str(told.value)) < 250 and "\n" not in str(told.value)
+    assert brief("a\n  b") == repr("a\n  b") and len(brief("x" * 300)) == 200
+
+
+def test_a_whole_number_is_taken_whatever_its_kind() -> None:
+    for value in (3, np.int8(3), torch.tensor(3)):
+        assert type(whole_number("n", value, 0)) is int
+    with pytest.raises(ConfigError, match="n=9 must be from 0 to 8"):
+        whole_number("n", 9, 0, 8)
 
 
 def test_a_notebook_collects_its_parameters() -> None:

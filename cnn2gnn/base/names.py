@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from cnn2gnn.base.values import ConfigError
+from cnn2gnn.base.values import ConfigError, brief
 
 SIGNS = " ._-=,#+@()"
 MAX_BYTES = 100  # of UTF-8: a folder's name may have 255, and reports join several names
@@ -36,7 +36,7 @@ def run_name(name: str, parameter: str = "run") -> str:
         ConfigError: it holds other signs, is too long, or means something else already.
     """
     if not isinstance(name, str):
-        raise ConfigError(f"{parameter}={name!r} must be of type str")
+        raise ConfigError(f"{parameter}={brief(name)} must be of type str")
     name = unicodedata.normalize("NFC", name)
     plain = (
         all(sign in SIGNS or unicodedata.category(sign)[0] in "LMN" for sign in name)
@@ -45,7 +45,7 @@ def run_name(name: str, parameter: str = "run") -> str:
         and name[-1] not in " ."
     )
     if not plain:
-        raise ConfigError(f"{parameter}={name!r} must be a plain folder name: {_RULE}")
+        raise ConfigError(f"{parameter}={brief(name)} must be a plain folder name: {_RULE}")
     if _TAKEN.fullmatch(name):
         raise ConfigError(f"{parameter}={name!r} must be a plain folder name, and not {name!r}")
     return name
@@ -58,10 +58,10 @@ def run_names(names: Any) -> list[str]:
         ConfigError: it is no list, or a name is not allowed or occurs twice.
     """
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"runs={names!r} must be a list of names, like ['seed-0', 'seed-1']")
+        raise ConfigError(f"runs={brief(names)} must be a list of names, like ['seed-0', 'seed-1']")
     checked = [run_name(name, "runs") for name in names]
     if len({*checked}) < len(checked):
-        raise ConfigError(f"runs={checked!r} must name each run only once")
+        raise ConfigError(f"runs={brief(checked)} must name each run only once")
     return checked
 
 

@@ -31,7 +31,7 @@ def checked(item: Field[Any], type_: Any, value: Any) -> Any:
     if each is None or value is None:
         return _checked(item.name, item.metadata, type_, value)
     if not isinstance(value, list) or not value:
-        raise ConfigError(f"{item.name}={value!r} must be a list of one value or more")
+        raise ConfigError(f"{item.name}={brief(value)} must be a list of one value or more")
     return [_checked(f"{item.name}[{at}]", item.metadata, each, v) for at, v in enumerate(value)]
 
 
@@ -42,16 +42,37 @@ def _checked(name: str, meta: Mapping[str, Any], type_: Any, value: Any) -> Any:
     if base is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not base or value != value:
-        raise ConfigError(f"{name}={value!r} must be of type {base.__name__}")
+        raise ConfigError(f"{name}={brief(value)} must be of type {base.__name__}")
     if value in (math.inf, -math.inf):
         raise ConfigError(f"{name}={value!r} must be finite")
     if meta["choices"] is not None and value not in meta["choices"]:
-        raise ConfigError(f"{name}={value!r} must be one of {_listed(meta['choices'])}")
-    low, high = meta["minimum"], meta["maximum"]
+        raise ConfigError(f"{name}={brief(value)} must be one of {_listed(meta['choices'])}")
+    return _within(name, value, meta["minimum"], meta["maximum"])
+
+
+def whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return a whole number, of whatever kind, as one of Python's.
+
+    Raises:
+        ConfigError: it is none (true and false are none), or not from `low` to `high`.
+    """
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name}={brief(value)} must be a whole number")
+    return _within(name, value, low, high)
+
+
+def _within(name: str, value: Any, low: float | None, high: float | None) -> Any:
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"{name}={value!r} must be {limits}")
+        raise ConfigError(f"{name}={brief(value)} must be {limits}")
     return value
+
+
+def brief(value: Any, most: int = 200) -> str:
+    """Return the repr of whatever was handed in as one line of at most `most` signs."""
+    text = " ".join(line.strip() for line in repr(value).splitlines())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _listed(choices: Collection[str]) -> str:

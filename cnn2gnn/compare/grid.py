@@ -27,7 +27,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from cnn2gnn.base.files import replacing
 from cnn2gnn.base.names import run_name
-from cnn2gnn.base.values import ConfigError, plain
+from cnn2gnn.base.values import ConfigError, brief, plain
 from cnn2gnn.config import Config
 from cnn2gnn.data import DataError
 from cnn2gnn.data.loading import registered
@@ -134,7 +134,9 @@ class Grid:
     def _variants(self) -> list[Mapping[str, Any]]:
         variants = self.values.get(VARIANT, [{}])
         if not isinstance(variants, list) or not all(isinstance(v, Mapping) for v in variants):
-            raise ConfigError(f"{VARIANT}={variants!r} must be tables, each below [[{VARIANT}]]")
+            raise ConfigError(
+                f"{VARIANT}={brief(variants)} must be tables, each below [[{VARIANT}]]"
+            )
         if not variants:
             raise ConfigError(f"{VARIANT}=[] must hold at least one table, below [[{VARIANT}]]")
         return variants
@@ -187,7 +189,7 @@ def _check_axis(name: str, values: Sequence[Any]) -> None:
         if value is None:  # TOML, as which a grid is kept, has none
             raise ConfigError(f"{name}=None cannot be part of a grid: leave it out of a variant")
         if value in values[:at]:
-            raise ConfigError(f"{name}={value!r} occurs twice; each value is tried once")
+            raise ConfigError(f"{name}={brief(value)} occurs twice; each value is tried once")
 
 
 def _plainly(value: Any) -> Any:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from cnn2gnn.base.values import brief
 from cnn2gnn.data.originals import Originals
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.rows import Rows, part_of
@@ -82,9 +83,9 @@ class ImageSet:
                 raise DataError(f"{what} must be a tensor, not {type(given).__name__}")
         classes = self.classes
         if not isinstance(classes, tuple | list) or not all(isinstance(c, str) for c in classes):
-            raise DataError(f"classes={classes!r} must be names, like ('cat', 'dog')")
+            raise DataError(f"classes={brief(classes)} must be names, like ('cat', 'dog')")
         if not isinstance(self.name, str):
-            raise DataError(f"name={self.name!r} must be a text")
+            raise DataError(f"name={brief(self.name)} must be a text")
         if self.modality not in MODALITIES:
             raise DataError(f"modality={self.modality!r} must be one of {', '.join(MODALITIES)}")
 

@@ -6,7 +6,7 @@ import difflib
 import logging
 from pathlib import Path
 
-from cnn2gnn.base.values import plain
+from cnn2gnn.base.values import brief, plain
 from cnn2gnn.data.imageset import ImageSet, Splits
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Request, Source
@@ -62,7 +62,7 @@ def load(
             out of range.
     """
     if not isinstance(name, str):
-        raise DataError(f"name={name!r} must be the name of a data set, like 'digits'")
+        raise DataError(f"name={brief(name)} must be the name of a data set, like 'digits'")
     image_size, train_images = plain(image_size), plain(train_images)
     validation, split_seed = plain(validation), plain(split_seed)
     if image_size is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.values import ConfigError, brief, whole_number
 from cnn2gnn.data.hashing import hashed
 from cnn2gnn.data.pixels import DataError
 
@@ -46,7 +47,7 @@ def check_cut(validation: float, train_images: int | None, split_seed: int) -> N
         DataError: it has another type, or is out of range.
     """
     if isinstance(validation, bool) or not isinstance(validation, float | int):
-        raise DataError(f"validation={validation!r} must be a number between 0 and 1")
+        raise DataError(f"validation={brief(validation)} must be a number between 0 and 1")
     if not 0 < validation < 1:
         raise DataError(f"validation={validation} must lie between 0 and 1")
     check_whole("split_seed", split_seed, 0)
@@ -56,10 +57,10 @@ def check_cut(validation: float, train_images: int | None, split_seed: int) -> N
 
 def check_whole(name: str, value: int, least: int) -> None:
     """Raise a `DataError` for what is no whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{name}={value!r} must be a whole number")
-    if value < least:
-        raise DataError(f"{name}={value} must be at least {least}")
+    try:
+        whole_number(name, value, least)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
 
 
 def check_training(labels: Tensor, train: Tensor, classes: Sequence[str], source: str) -> None:

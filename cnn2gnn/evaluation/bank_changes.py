@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.values import brief
 from cnn2gnn.data.names import composed
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.student import Student
@@ -72,7 +73,7 @@ def as_names(given: Any, parameter: str) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     for name in names:
         if not isinstance(name, str):
-            raise ValueError(f"{parameter}: {name!r} must be the name of a class, as text")
+            raise ValueError(f"{parameter}: {brief(name)} must be the name of a class, as text")
     return tuple(map(str, names))  # numpy's text too
 
 

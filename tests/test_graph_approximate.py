@@ -196,7 +196,7 @@ def test_values_that_are_not_finite_are_told_before_an_index_is_built(monkeypatc
     monkeypatch.delattr(approximate, "proposals")
     points = clustered(50)
     points[3, 2] = torch.nan
-    with pytest.raises(ValueError, match="keys: 1 of 50 rows hold NaN"):
+    with pytest.raises(ValueError, match="queries: 1 of 50 rows hold NaN"):
         nearest(points, None, 3)
 
 

@@ -363,5 +363,6 @@ def test_values_that_are_not_finite_are_counted_by_row(bad):
     broken[2, 1] = broken[5] = bad
     with pytest.raises(ValueError, match="keys: 2 of 8 rows hold NaN"):
         nearest(good, broken, 3)
-    with pytest.raises(ValueError, match="queries: 2 of 8 rows hold NaN"):
-        nearest(broken, good, 3)
+    for keys in (good, None):
+        with pytest.raises(ValueError, match="queries: 2 of 8 rows hold NaN"):
+            nearest(broken, keys, 3)

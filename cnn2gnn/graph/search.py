@@ -66,8 +66,8 @@ def nearest(
 
     dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
+        checked_norms("queries", queries.to(dtype))  # before keys, which they may be themselves
         prepared = prepared_of(keys, dtype)
-        checked_norms("queries", queries.to(dtype))
         queries = prepared.points if within else prepared.moved(queries.to(dtype))
         if torch.compiler.is_exporting() and exclude is None:  # of any number of queries, in one go
             return smallest(scores(queries, prepared), k)

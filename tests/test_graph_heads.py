@@ -124,6 +124,14 @@ def test_what_does_not_go_by_keys_has_no_heads(learner: torch.nn.Module) -> None
         Heads(learner, 2)  # type: ignore[arg-type]
 
 
+def test_how_many_heads_is_a_whole_number_of_at_least_one() -> None:
+    for heads, told in ((0, "at least 1"), (2.5, "a whole number"), (True, "a whole number")):
+        with pytest.raises(ConfigError, match=f"^heads={heads} must be {told}$"):
+            Heads(AdaptiveNeighbours(3), heads)  # type: ignore[arg-type]
+    keys, learner = points(9, 0), AdaptiveNeighbours(3)
+    torch.testing.assert_close(Heads(learner, 1)(keys).dense(), learner(keys).dense())
+
+
 def test_it_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     config = small_config(tmp_path, run="wrong", graph="random", heads=2)
     with pytest.raises(ConfigError, match=r"heads=2 needs a graph .*, not graph='random'"):

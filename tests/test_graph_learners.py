@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.graph import (
     AdaptiveNeighbours,
     AnchorNeighbours,
@@ -335,6 +336,14 @@ def test_cosine_refuses_what_its_length_cannot_be_told_of():
         CosineNeighbours(2)(features(3, 2, dtype=torch.float32), huge)
     whole = torch.arange(12).view(6, 2)  # as floats, like every learner
     assert CosineNeighbours(2)(whole).weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", sorted({*LEARNERS} - {"none"}))
+@pytest.mark.parametrize("k", [2.5, "5", True, None, torch.ones(2)], ids=str)
+def test_k_must_be_a_whole_number(name, k):
+    with pytest.raises(ConfigError, match="^k=.* must be a whole number$"):
+        LEARNERS[name](k)
+    assert type(LEARNERS[name](torch.tensor(3)).k) is int
 
 
 @pytest.mark.parametrize("name", [*SCORED, "adaptive", "cosine", "random"])

@@ -27,7 +27,7 @@ class LearnedK(AdaptiveNeighbours):
 
     def __init__(self, k: int) -> None:
         super().__init__(k)
-        self.gate = nn.Linear(max(1, k - 1), 1)  # a and c
+        self.gate = nn.Linear(max(1, self.k - 1), 1)  # a and c
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, OPEN)
 

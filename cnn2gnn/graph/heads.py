@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.values import whole_number
 from cnn2gnn.graph.distances import distances_to
 from cnn2gnn.graph.learners import GraphLearner, Search
 from cnn2gnn.graph.search import count_candidates
@@ -25,18 +26,19 @@ class Heads(GraphLearner):
 
     Args:
         learner: what each head starts as a copy of.
-        heads: H, at least 2; keys have a multiple of H dimensions.
+        heads: H, at least 1; keys have a multiple of H dimensions.
 
     Raises:
-        ValueError: the learner does not choose by distances between learned keys.
+        ValueError: H is no such number, or the learner does not choose by distances between learned
+            keys.
     """
 
     def __init__(self, learner: GraphLearner, heads: int) -> None:
         super().__init__(learner.k)
+        self.heads = whole_number("heads", heads, 1)
         if learner.reach is None or learner.space != "features":
             raise ValueError(f"heads={heads} needs a graph that goes by distances between keys")
-        self.each = nn.ModuleList(copy.deepcopy(learner) for _ in range(heads))
-        self.heads = heads
+        self.each = nn.ModuleList(copy.deepcopy(learner) for _ in range(self.heads))
         self.learns_keys, self.whitens = learner.learns_keys, learner.whitens
         self.any_k, self.scalable = learner.any_k, learner.scalable
         self.finds_late = learner.finds_late

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.values import whole_number
 from cnn2gnn.graph.distances import chosen_distances
 from cnn2gnn.graph.search import count_candidates, nearest
 from cnn2gnn.graph.sparse import SparseGraph
@@ -29,7 +30,10 @@ class GraphLearner(nn.Module):
     """What all learners share: `learner(queries, keys, exclude) -> SparseGraph`.
 
     Args:
-        k: neighbours of a node, at least 1.
+        k: neighbours of a node, a whole number of at least 1.
+
+    Raises:
+        ConfigError: k is another one.
 
     Attributes:
         space: what the queries and keys are, `features` of the stem or raw `pixels`.
@@ -51,9 +55,7 @@ class GraphLearner(nn.Module):
 
     def __init__(self, k: int) -> None:
         super().__init__()
-        if k < 1:
-            raise ValueError(f"k={k} must be at least 1")
-        self.k = k
+        self.k = whole_number("k", k, 1)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None

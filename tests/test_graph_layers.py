@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,20 @@ def test_a_layer_makes_no_edge(name: str) -> None:
     assert torch.equal(found.weights > 0, graph.weights > 0)
     assert torch.equal(found.neighbours, graph.neighbours)
     assert (found is graph) == (name == "mean")
+
+
+@pytest.mark.parametrize(("name", "heads"), [*((name, 1) for name in KIT), ("attention", 2)])
+def test_a_node_without_edges_stays_without(name: str, heads: int) -> None:
+    ends = [points(N, 0).requires_grad_(), points(M, 1).requires_grad_()]
+    graph, layer = AdaptiveNeighbours(K)(*ends), made(name, heads)
+    kept = (torch.arange(N) != 2).double()[:, None]
+    looked_at = torch.zeros(M, dtype=DOUBLE)  # nobody looks at anybody
+    found = layer(replace(graph, weights=graph.weights * kept), *ends, looked_at).weights
+    assert not found[2].any() and found.isfinite().all()
+    others = layer(graph, *ends, looked_at).weights
+    assert torch.equal(found[[0, 1, 3]], others[[0, 1, 3]])
+    found.square().sum().backward()
+    assert all(end.grad.isfinite().all() for end in (*ends, *layer.parameters()))
 
 
 def test_attention_begins_as_the_learners_weights() -> None:

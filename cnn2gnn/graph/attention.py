@@ -44,8 +44,11 @@ class Attention(GraphLayer):
             sums = self.query(queries)[:, None] + there  # (N, k, H·c)
             hidden = F.leaky_relu(sums, SLOPE).unflatten(2, self.score.shape)  # (N, k, H, c)
             scores = (hidden * self.score).sum(3)  # e_ij, (N, k, H)
-            scores = scores.masked_fill(graph.weights[:, :, None] <= 0, -torch.inf)
+            # not −inf: of a row without edges, the softmax would be NaN
+            lowest = torch.finfo(scores.dtype).min
+            scores = scores.masked_fill(graph.weights[:, :, None] <= 0, lowest)
             # exp(e) up to a factor that cancels, and finite for any e
             weights = graph.weights[:, :, None] * scores.softmax(1)  # (N, k, H)
-            weights = (weights / weights.sum(1, keepdim=True)).mean(2)  # (N, k)
+            total = weights.sum(1, keepdim=True)  # (N, 1, H)
+            weights = (weights / total.where(total > 0, 1)).mean(2)  # (N, k)
         return replace(graph, weights=weights)

@@ -32,6 +32,8 @@ class GraphLayer(nn.Module):
     ) -> SparseGraph:
         """Weigh the edges of a graph anew; where a weight is 0 there is no edge, and none comes.
 
+        A node may have no edge at all.
+
         Args:
             graph: N queries against M keys, as the learner found it.
             queries: u_i, `(N, width)`; keys: u_j, `(M, width)`.

@@ -77,6 +77,26 @@ def test_scipy_is_a_copy(graph):
     assert graph.weights.equal(before)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_weights_are_single_ones_elsewhere(graph, dtype):
+    half = SparseGraph(graph.neighbours, graph.weights.to(dtype))
+    assert half.scipy().dtype == np.float32
+    np.testing.assert_array_equal(half.scipy().toarray(), half.dense().float().numpy())
+    dense = networkx.to_numpy_array(half.networkx(), nodelist=range(30))
+    np.testing.assert_array_equal(dense, half.dense().double().numpy())
+    np.testing.assert_allclose(half.symmetrise().toarray(), (dense + dense.T) / 2)
+    assert half.ego(3).nodes == graph.ego(3).nodes
+
+
+@pytest.mark.parametrize("sources", [None, 3])
+def test_weights_of_a_neighbour_that_is_named_twice_are_summed(sources):
+    neighbours, weights = torch.tensor([[1, 1, 0], [0, 2, 0], [1, 1, 1]]), torch.rand(3, 3)
+    graph = SparseGraph(neighbours, weights, sources=sources)
+    first = 0 if sources is None else sources
+    dense = networkx.to_numpy_array(graph.networkx(), nodelist=range(first + 3))
+    np.testing.assert_allclose(dense[first:, :3], graph.dense().numpy())
+
+
 def test_symmetrise(graph):
     dense = graph.dense().numpy()
     np.testing.assert_allclose(graph.symmetrise().toarray(), (dense + dense.T) / 2)
@@ -108,6 +128,15 @@ def test_ego_is_networkx_ego_graph(graph, hops):
     assert {(i, j): w for i, j, w in ours.edges(data="weight")} == {
         (i, j): w for i, j, w in oracle.edges(data="weight")
     }
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.int64])
+def test_ego_takes_whole_numbers_of_any_kind(graph, kind):
+    ours = graph.ego(kind(3), kind(2))
+    assert all(type(node) is int for node in ours)
+    assert networkx.utils.graphs_equal(ours, graph.ego(3, 2))
+    with pytest.raises(ValueError, match=r"node=2\.5 must be a whole number"):
+        graph.ego(2.5)
 
 
 def test_a_graph_is_made_without_networkx_scipy_and_matplotlib():

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from cnn2gnn.base.values import whole_number
+
 if TYPE_CHECKING:
     import networkx
     from scipy.sparse import csr_array
@@ -26,7 +28,8 @@ def to_scipy(graph: SparseGraph) -> csr_array:
     from scipy.sparse import csr_array
 
     n, k = graph.neighbours.shape
-    weights = graph.weights.detach().cpu().flatten().numpy()  # (N·k,)
+    dtype = torch.promote_types(graph.weights.dtype, torch.float32)  # scipy knows no half ones
+    weights = graph.weights.detach().cpu().to(dtype).flatten().numpy()  # (N·k,)
     columns = graph.neighbours.cpu().flatten().numpy()  # (N·k,)
     row_starts = torch.arange(0, n * k + 1, k).numpy()  # (N+1,)
     adjacency = csr_array((weights, columns, row_starts), shape=(n, graph.num_sources), copy=True)
@@ -68,8 +71,9 @@ def to_networkx(
         images += range(len(graph))
     result = networkx.DiGraph()
     result.add_nodes_from((node, {"image": image}) for node, image in enumerate(images))
-    rows, columns, weights = _edges(graph)
-    edges = zip(rows.tolist(), columns.tolist(), weights.tolist(), strict=True)
+    found = to_scipy(graph).tocoo()  # one edge to each neighbour
+    rows = found.row + (len(images) - len(graph))  # queries stand behind sources
+    edges = zip(rows.tolist(), found.col.tolist(), found.data.tolist(), strict=True)
     result.add_weighted_edges_from(edges)
     if labels is not None:
         _require_length("labels", labels, len(images))
@@ -87,13 +91,12 @@ def ego(graph: SparseGraph, node: int, hops: int = 1) -> networkx.DiGraph:
         hops: at least 0.
 
     Raises:
-        ValueError: the graph is not within a set, or `node` or `hops` are out of range.
+        ValueError: the graph is not within a set, or `node` or `hops` are no whole numbers, or out
+            of range.
     """
     _require_in_set(graph, "ego")
-    if not 0 <= node < len(graph):
-        raise ValueError(f"node={node} must be from 0 to {len(graph) - 1}")
-    if hops < 0:
-        raise ValueError(f"hops={hops} must be at least 0")
+    node = whole_number("node", node, 0, len(graph) - 1)
+    hops = whole_number("hops", hops, 0)
     adjacency = to_scipy(graph)
 
     def look(nodes: Sequence[int]) -> list[tuple[int, int, float]]:
@@ -159,16 +162,11 @@ def to_pyg(graph: SparseGraph, features: Tensor | None = None, labels: Tensor | 
     for name, values in (("features", features), ("labels", labels)):
         if values is not None:
             _require_length(name, values, nodes)
-    rows, columns, weights = _edges(graph)
-    edge_index = torch.stack([columns, rows])  # (2, E)
+    row, slot = torch.nonzero(graph.weights > 0, as_tuple=True)  # (E,)
+    ends = row + (nodes - len(graph))  # queries stand behind sources
+    edge_index = torch.stack([graph.neighbours[row, slot], ends])  # (2, E)
+    weights = graph.weights[row, slot]  # (E,)
     return Data(features, edge_index, y=labels, edge_weight=weights, num_nodes=nodes)
-
-
-def _edges(graph: SparseGraph) -> tuple[Tensor, Tensor, Tensor]:
-    """Node, neighbour and weight of every edge, `(E,)` each, in the one numbering."""
-    row, slot = torch.nonzero(graph.weights > 0, as_tuple=True)
-    first_query = 0 if graph.sources is None else graph.sources
-    return row + first_query, graph.neighbours[row, slot], graph.weights[row, slot]
 
 
 def _require_in_set(graph: SparseGraph, what: str) -> None:

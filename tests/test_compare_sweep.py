@@ -291,6 +291,41 @@ def test_the_report_shows_trials_and_figures(quick: Path) -> None:
     assert {"history", "slices"} <= figures
 
 
+def test_importances_are_those_that_the_caption_names(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=2,4,8,16", "kd_weight=0.1,0.5")
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [(k, weight) for k in (2, 4, 8, 16) for weight in (0.1, 0.5)]
+    for k, weight in trials:
+        study.enqueue_trial({"k": k, "kd_weight": weight})
+
+    def value(trial: optuna.Trial) -> float:
+        k, weight = (trial.suggest_categorical(n, sweep.bounds[n].choices) for n in sweep.bounds)
+        return 1 / k + 0.3 * weight
+
+    study.optimize(value, len(trials))
+    expected = optuna.importance.get_param_importances(
+        study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+    )
+    other = optuna.importance.get_param_importances(study)
+    assert abs(other["k"] - expected["k"]) > 0.05, "Optuna's own choice says the same here"
+    bars = sweep_report._drawn(sweep_report._FIGURES["importance"][0], study).axes[0].patches
+    assert sorted(bar.get_width() for bar in bars) == pytest.approx(sorted(expected.values()))
+    assert "fANOVA" in sweep_report._FIGURES["importance"][1]
+
+
+def test_of_trials_of_the_same_values_no_importance_is_drawn(quick: Path) -> None:
+    sweep = sweep_in(quick, "k=2,4")
+    distributions = dict(sweep.bounds)
+    for value in (0.5, 0.6):  # as on a GPU, which repeats no training to the bit
+        sweep.study.add_trial(
+            optuna.trial.create_trial(
+                params={"k": 4}, distributions=distributions, value=value, user_attrs={"run": "r"}
+            )
+        )
+    names = [exhibit.name for exhibit in sweep_report._exhibits(sweep)]
+    assert names == ["trials", "history", "slices"]
+
+
 def test_a_real_trial_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,12 @@ from torch.nn import functional as F
 
 from cnn2gnn.config import StudentConfig
 from cnn2gnn.data import ImageSet
-from cnn2gnn.evaluation.metrics import expected_calibration_error
+from cnn2gnn.evaluation.metrics import (
+    accuracy,
+    beats_guessing,
+    expected_calibration_error,
+    paired_error,
+)
 from cnn2gnn.evaluation.protocols import InBatches, evaluate, inductive, no_graph
 from cnn2gnn.models.student import Student
 
@@ -126,3 +132,45 @@ def test_calibration_error_against_the_definition() -> None:
             right = (predicted[inside] == labels[inside]).float().mean()
             expected += inside.float().mean() * (right - confidence[inside].mean()).abs()
     assert expected_calibration_error(logits, labels) == pytest.approx(float(expected), abs=1e-5)
+
+
+def answers(predicted: torch.Tensor) -> torch.Tensor:
+    return F.one_hot(predicted, 4).float()
+
+
+@pytest.mark.parametrize(
+    ("frequent", "rare", "won", "lost", "better"),
+    [
+        (54, 6, 6, 0, True),  # all are right
+        (38, 2, 2, 0, False),  # all are right, but two samples show nothing
+        (54, 6, 0, 0, False),  # the guess itself
+        (5001, 4999, 120, 100, False),
+        (5001, 4999, 150, 100, True),
+        (18, 17, 14, 6, False),  # p = 0.058
+        (18, 17, 15, 5, True),  # p = 0.021
+        (51, 49, 0, 50, False),
+    ],
+)
+def test_better_than_guessing_is_told_by_the_samples_on_which_both_differ(
+    frequent: int, rare: int, won: int, lost: int, better: bool
+) -> None:
+    labels = torch.tensor([2] * frequent + [1] * rare)
+    predicted = torch.full_like(labels, 2)
+    predicted[frequent : frequent + won] = 1
+    predicted[:lost] = 0
+    assert beats_guessing(answers(predicted), labels) == better
+    differ = scipy.stats.binomtest(won, won + lost, alternative="greater") if won + lost else None
+    assert better == (differ is not None and differ.pvalue < 0.05)
+
+
+def test_the_error_of_a_difference_is_that_of_the_paired_samples() -> None:
+    labels = torch.randint(0, 4, (500,), generator=GENERATOR)
+    wrong, shared = (torch.rand(500, generator=GENERATOR) < share for share in (0.1, 0.3))
+    first, second = labels.where(~shared, 3 - labels), labels.where(~(shared ^ wrong), 3 - labels)
+    found = paired_error(answers(first), answers(second), labels)
+    difference = (first == labels).double() - (second == labels).double()
+    assert found == pytest.approx(difference.square().sum().sqrt().item() / 500)
+    assert found == paired_error(answers(second), answers(first), labels)
+    assert paired_error(answers(first), answers(first), labels) == 0
+    share = accuracy(answers(first), labels)
+    assert found < 0.75 * (share * (1 - share) / 500) ** 0.5  # that of one accuracy

@@ -11,17 +11,37 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).float().mean().item()
 
 
-def beats_guessing(share: float, labels: Tensor) -> bool:
-    """Whether an accuracy is more than luck, with however many classes and images.
+def beats_guessing(logits: Tensor, labels: Tensor) -> bool:
+    """Whether predictions are better than always saying the most frequent class, beyond chance.
 
-    It is if it lies three standard errors above the share of the most frequent class, which whoever
-    always says that class gets right.
+    Both are asked about the same samples. Those that both get right, or both wrong, tell nothing;
+    were neither better, each would win half of the others. A sign test, one-sided, at 5 %.
 
     Args:
-        share: accuracy, in [0, 1]; labels: `(N,)`.
+        logits: `(N, C)`; labels: `(N,)`, N >= 1, which tell the most frequent class.
     """
-    guessed = labels.bincount().max().item() / len(labels)
-    return share > guessed + 3 * (guessed * (1 - guessed) / len(labels)) ** 0.5
+    from scipy.stats import binom
+
+    right = logits.argmax(1) == labels
+    guessed = labels == labels.bincount().argmax()
+    won, lost = (right & ~guessed).sum().item(), (guessed & ~right).sum().item()
+    return bool(binom.sf(won - 1, won + lost, 0.5) < 0.05)  # P(at least so many are won)
+
+
+def paired_error(first: Tensor, second: Tensor, labels: Tensor) -> float:
+    """Standard error of the difference of two accuracies on the same samples, √(n₁₀ + n₀₁) / N.
+
+    n₁₀ samples are right by the first alone, n₀₁ by the second alone. That is the error if neither
+    is better, as in McNemar's test. What both get right or wrong adds nothing to it.
+
+    Args:
+        first, second: logits `(N, C)`; labels: `(N,)`, N >= 1.
+
+    Returns:
+        In [0, 1], as the accuracies are.
+    """
+    differ = (first.argmax(1) == labels) != (second.argmax(1) == labels)
+    return differ.sum().item() ** 0.5 / len(labels)
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:

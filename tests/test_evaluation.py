@@ -17,7 +17,13 @@ from cnn2gnn.evaluation.metrics import (
     expected_calibration_error,
     paired_error,
 )
-from cnn2gnn.evaluation.protocols import InBatches, evaluate, inductive, no_graph
+from cnn2gnn.evaluation.protocols import (
+    InBatches,
+    evaluate,
+    inductive,
+    no_graph,
+    true_batch_size,
+)
 from cnn2gnn.models.student import Student
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -74,6 +80,21 @@ def test_in_batches_every_node_is_predicted_once_and_as_against_the_whole_bank(
         expected = network(features, among, itself, pixels).logits
         assert not torch.allclose(expected, nodes.base_logits[members], atol=1e-2)
         torch.testing.assert_close(logits[members], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+@given(nodes=st.integers(1, 3000), asked=st.integers(2, 3000))
+def test_the_true_batch_size_is_that_of_each_batch_or_one_less(nodes: int, asked: int) -> None:
+    size = true_batch_size(nodes, asked)
+    parts = torch.arange(nodes).tensor_split(max(1, nodes // asked))
+    assert {len(part) for part in parts} <= {size, size + 1}
+    assert size >= min(asked, nodes) and (size == nodes) == (len(parts) == 1)
+    assert true_batch_size(nodes, size) == size  # what a run notes asks for the same batches
+
+
+@pytest.mark.parametrize(("asked", "noted"), [(20, 20), (25, 30), (31, 61), (500, 61)])
+def test_the_batch_size_that_is_noted_is_the_true_one(asked: int, noted: int) -> None:
+    figures, _ = evaluate(make(graph="none"), TEST, None, batch_size=asked, repeats=1, seed=0)
+    assert figures["batch"]["batch_size"] == noted
 
 
 def test_figures_follow_the_seed_and_alone_is_the_own_branch() -> None:

@@ -25,7 +25,8 @@ from cnn2gnn.drawing.palette import class_colours
 from cnn2gnn.drawing.style import COLUMN, PAGE, SMALLEST, drawn
 from cnn2gnn.evaluation.nodes import RunNodes
 from cnn2gnn.report import Report
-from cnn2gnn.report.accuracy_sections import accuracy, batches
+from cnn2gnn.report.accuracy_sections import accuracy
+from cnn2gnn.report.batch_sections import batches
 from cnn2gnn.report.model_card import model_card
 from cnn2gnn.report.page import write_figures, write_tables
 from cnn2gnn.report.results import Results

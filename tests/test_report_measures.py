@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -24,6 +27,8 @@ from cnn2gnn.evaluation.near_copies import near_copies
 from cnn2gnn.evaluation.nodes import BANK, TEST
 from cnn2gnn.graph import SparseGraph, homophily, purity
 from cnn2gnn.report import figures, graph_figures, measures, tables
+from cnn2gnn.report.accuracy_sections import accuracy
+from cnn2gnn.report.batch_sections import batches
 from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.results import Results, configurations
 
@@ -38,10 +43,18 @@ def some_metrics(seed=0, inductive=0.9):
     accuracy["batch"] = {"mean": 0.85, "std": 0.01, "batch_size": 10, "repeats": 5}
     return {
         "seed": seed,
+        "images": {"test": 100},
         "teacher": {"name": "cnn", "parameters": 2000, "accuracy": 0.92},
         "student": {"parameters": 1000, "bank_megabytes": 1.25, "accuracy": accuracy},
         "baselines": {"twin": {"parameters": 990, "accuracy": 0.75}},
     }
+
+
+def replaced(metrics):
+    """A run of which only its metrics are at hand."""
+    return SimpleNamespace(
+        metrics=metrics, name="run", seed=metrics["seed"], source=lambda *files: "files"
+    )
 
 
 class TestAccuracyTable:
@@ -68,6 +81,23 @@ class TestAccuracyTable:
         metrics["student"]["accuracy"]["batch"] |= {"std": 0.0, "repeats": 1}
         table = tables.accuracy_table(metrics)
         assert table.loc["graph student", "batch (mean ± std)"] == "85.00"
+
+    @pytest.mark.parametrize("noted", [60, 100])  # runs of before noted what was asked for
+    def test_one_batch_of_all_images_has_neither_deviation_nor_audit(self, noted):
+        metrics = some_metrics()
+        metrics["student"]["accuracy"]["batch"]["batch_size"] = noted
+        table = tables.accuracy_table(metrics)
+        row = table.loc["graph student"]
+        assert list(row[["batch (mean ± std)", "sorted (audit)"]]) == ["85.00", "–"]
+        protocols = set(tables.measured_accuracies([replaced(metrics)])["protocol"])
+        assert protocols == {"no_graph", "batch", "inductive"}
+        two = tables.accuracy_table([metrics, some_metrics(1, 0.94)])
+        assert two.loc["graph student", "batch (mean ± std)"] == "85.00 ± 0.00"
+
+    def test_answers_that_came_with_the_data_have_no_parameters(self):
+        metrics = some_metrics()
+        metrics["teacher"]["parameters"] = 0
+        assert tables.accuracy_table(metrics).loc["teacher", "parameters"] == "–"
 
     @pytest.mark.parametrize(
         ("values", "text"),
@@ -119,12 +149,43 @@ class TestMeasures:
     def test_batches_repeat_the_figures_of_the_run(self, results):
         run = results.run.config.runtime
         sizes = measures.batch_sizes(results.nodes, repeats=run.eval_repeats)
-        usual = sizes[sizes["batch_size"] == run.eval_batch_size]
+        usual = sizes[sizes["batch_size"] == 112]  # true size of at least run.eval_batch_size
         of_run = results.metrics["student"]["accuracy"]
         shuffled = usual[usual["order"] == "shuffled"]["accuracy"]
         assert shuffled.mean() == pytest.approx(of_run["batch"]["mean"])
         assert shuffled.std() == pytest.approx(of_run["batch"]["std"], abs=1e-7)
         assert list(usual[usual["order"] == "sorted"]["accuracy"]) == [of_run["sorted"]]
+
+    def test_batches_have_their_true_size_and_one_of_all_has_no_audit(self, results):
+        sizes = measures.batch_sizes(results.nodes)
+        # of 449: 300 are asked for, and with fewer than two such batches there is one; 100 is near
+        # the run's own, which is 112 in truth
+        assert {*sizes["batch_size"]} == {10, 32, 112, 449}
+        assert {*sizes[sizes["order"] == "sorted"]["batch_size"]} == {10, 32, 112}
+        assert results.metrics["student"]["accuracy"]["batch"]["batch_size"] == 112
+
+    def test_the_section_on_batches_says_what_is_one_batch(self, results, monkeypatch):
+        section = batches([results])
+        exhibits = {exhibit.name: exhibit for exhibit in section.exhibits}
+        for name in ("accuracy_by_batch_size", "batch_sizes"):
+            assert "; 449 are all in one batch, which has no order." in exhibits[name].caption
+        table = exhibits["batch_sizes"].content
+        assert table.loc[449, "sorted (audit) [%]"] == "–"
+        assert "±" in table.loc[112, "shuffled [%]"] and "±" not in table.loc[449, "shuffled [%]"]
+        assert tables.ONE_BATCH not in section.text
+        only = measures.batch_sizes(results.nodes).query("batch_size == 449")
+        monkeypatch.setattr(measures, "batch_sizes", lambda nodes: only)
+        section = batches([results])
+        assert tables.ONE_BATCH in section.text
+        assert "audit" not in [exhibit.name for exhibit in section.exhibits]
+
+    def test_what_is_said_of_accuracy_tells_of_one_batch(self, results):
+        assert tables.ONE_BATCH not in accuracy([results]).text
+        metrics = copy.deepcopy(results.metrics)
+        metrics["student"]["accuracy"]["batch"]["batch_size"] = 449
+        section = accuracy([replace(results, metrics=metrics)])
+        assert tables.ONE_BATCH in section.text
+        assert "reshuffles" not in section.exhibits[0].caption
 
     def test_classes_add_up_to_the_whole(self, results):
         table, nodes = measures.per_class(results), results.nodes

@@ -44,6 +44,19 @@ def inductive(student: Student, nodes: StudentOutput, bank: Bank | None) -> Stud
     return _joined(parts)
 
 
+def true_batch_size(nodes: int, batch_size: int) -> int:
+    """Return how many nodes are together if `batch_size` are asked for; some batches have one more.
+
+    No batch is smaller than asked for, so a rest is shared out. Of fewer than twice `batch_size`
+    nodes all are one batch, in which no order tells anything: then it is `nodes`.
+    """
+    return nodes // _batches(nodes, batch_size)
+
+
+def _batches(nodes: int, batch_size: int) -> int:
+    return max(1, nodes // batch_size)
+
+
 class InBatches:
     """Predicts nodes in batches: protocol `batch` along a random order, `sorted` along classes.
 
@@ -68,12 +81,12 @@ class InBatches:
     def __call__(self, order: Tensor, batch_size: int) -> Tensor:
         """Return logits `(N, C)`, in the nodes' order, predicted in batches along `order` `(N,)`.
 
-        The batches are of nearly equal size, at least `batch_size` (a small rest is shared out).
+        The batches are of nearly equal size, `true_batch_size` or one more.
         """
         if self._network.scope == "none":
             return self._nodes.logits
         logits = torch.empty_like(self._nodes.logits)
-        for members in order.tensor_split(max(1, len(order) // batch_size)):
+        for members in order.tensor_split(_batches(len(order), batch_size)):
             features, pixels = _rows(self._nodes, members)
             among = self._network.among(features, pixels, self._bank)
             itself = torch.arange(len(members), device=members.device)
@@ -91,12 +104,14 @@ def evaluate(
     """Accuracies in [0, 1] under every protocol, and the nodes under `inductive`.
 
     Args:
-        batch_size: B of `batch` and `sorted`; `repeats`: reshuffles, drawn from `seed`.
+        batch_size: B of `batch` and `sorted`, at least; `batch_size` of the accuracies is what it
+            was in truth, see `true_batch_size`.
+        repeats: reshuffles, drawn from `seed`.
     """
     nodes = no_graph(student, test.images)
     labels = test.labels.to(nodes.logits.device)
     anchored = inductive(student, nodes, bank)
-    batch_size = min(batch_size, len(test))
+    batch_size = true_batch_size(len(test), batch_size)
     generator = torch.Generator().manual_seed(seed)
     in_batches = InBatches(student, nodes, bank)
     shuffled = []

@@ -1,4 +1,4 @@
-"""Sections on what was reached: accuracy and its cost, training, and what batches do to it."""
+"""Sections on what was reached: accuracy and its cost, and training."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cnn2gnn.evaluation.near_copies import near_copies
-from cnn2gnn.report import figures, measures, tables
+from cnn2gnn.report import figures, tables
 from cnn2gnn.report.cost_table import cost_table
 from cnn2gnn.report.origin import differing
 from cnn2gnn.report.results import Results
-from cnn2gnn.report.section import BANK_FILE, NODES_FILE, STUDENT_FILE, Exhibit, Section, sources
+from cnn2gnn.report.section import BANK_FILE, STUDENT_FILE, Exhibit, Section, sources
 from cnn2gnn.runs import environment
 
 
@@ -31,6 +30,7 @@ def accuracy(results: Sequence[Results]) -> Section:
         "inductive, every sample alone against the bank of training samples, is the protocol to "
         "deploy; batch are random test batches; no_graph is without neighbours. "
         "sorted is an audit of the leak through the order of the samples and never a result."
+        + (f" {tables.ONE_BATCH}" if tables.one_batch(results[0].metrics) else "")
         + _twin(results[0]),
         (
             Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
@@ -104,6 +104,8 @@ def _twin(result: Results) -> str:
 def _spread(results: Sequence[Results]) -> str:
     if len(results) > 1:
         return f"mean ± standard deviation over {len(results)} runs"
+    if tables.one_batch(results[0].metrics):
+        return "of one run"
     return "of batch ± standard deviation over reshuffles"
 
 
@@ -150,78 +152,4 @@ def training(results: Sequence[Results]) -> Section:
                 figures.training_curves(history),
             ),
         ),
-    )
-
-
-def batches(results: Sequence[Results]) -> Section:
-    """How the prediction depends on the batch: honestly shuffled, and sorted as an audit."""
-    sizes = tables.tidy(
-        results, lambda r: measures.batch_sizes(r.nodes), NODES_FILE, STUDENT_FILE, BANK_FILE
-    )
-    metrics = [result.metrics["student"]["accuracy"] for result in results]
-    no_graph, inductive = (
-        sum(m[protocol] for m in metrics) / len(metrics) for protocol in ("no_graph", "inductive")
-    )
-    source = sources(results, NODES_FILE, STUDENT_FILE, BANK_FILE)
-    shown = sizes.pivot_table("accuracy", "batch_size", ["order"], aggfunc=["mean", "std"]) * 100
-    table = pd.DataFrame(
-        {
-            "shuffled [%]": [
-                tables.plus_minus(*row) for row in zip(shown["mean", "shuffled"],
-                                                       shown["std", "shuffled"], strict=True)
-            ],
-            "sorted (audit) [%]": [tables.number(value) for value in shown["mean", "sorted"]],
-        },
-        index=shown.index.rename("batch size"),
-    )  # fmt: skip
-    return Section(
-        "Batches, and the audit",
-        "A graph student may depend on the samples that stand beside it. Whoever evaluates on an "
-        "unshuffled folder, sorted by class, measures the second curve of the audit.",
-        (
-            Exhibit(
-                "accuracy_by_batch_size",
-                "Accuracy in shuffled test batches by their size; bars: one standard deviation.",
-                f"{source}; no_graph and inductive: {sources(results, 'metrics.json')}",
-                figures.accuracy_by_batch_size(sizes, no_graph, inductive),
-            ),
-            Exhibit(
-                "audit",
-                "Audit, no result: batches sorted by class against shuffled ones.",
-                source,
-                figures.audit(sizes),
-            ),
-            Exhibit(
-                "batch_sizes",
-                "Accuracy in batches by their size: mean ± standard deviation over reshuffles"
-                + (" and runs." if len(results) > 1 else "."),
-                source,
-                table,
-                sizes,
-            ),
-            _near_copies(results),
-        ),
-    )
-
-
-def _near_copies(results: Sequence[Results]) -> Exhibit:
-    """What the graph is worth without test samples that have near copies among the training ones.
-
-    Beside the twin; where a run has none, beside the student itself without neighbours.
-    """
-    twins = all("twin_logits" in result.tensors for result in results)
-    rival, is_called = ("twin", "the twin") if twins else ("base", "the student without neighbours")
-    found = tables.tidy(
-        results,
-        lambda r: near_copies(r.splits, r.tensors["logits"], r.tensors[f"{rival}_logits"]),
-        NODES_FILE,
-    ).rename(columns={"beside": f"{rival}_accuracy"})
-    return Exhibit(
-        "near_copies",
-        f"Audit: accuracy of {is_called} and with the graph, when the test samples nearest to a "
-        "training sample (of images: in pixels, at 8x8) are left out. What vanishes with them was "
-        "found in near copies.",
-        f"{sources(results, NODES_FILE)}, and the data",
-        tables.over_runs(found, "without", [f"{rival}_accuracy", "accuracy", "gain"]),
-        found,
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cnn2gnn.evaluation.metrics import expected_calibration_error
 from cnn2gnn.evaluation.nodes import BANK, TEST, RunNodes
-from cnn2gnn.evaluation.protocols import InBatches
+from cnn2gnn.evaluation.protocols import InBatches, true_batch_size
 from cnn2gnn.evaluation.verdicts import verdicts
 from cnn2gnn.graph import degree, effective_neighbours, homophily, purity
 from cnn2gnn.report.results import Results
@@ -20,22 +20,26 @@ BINS = 10  # of confidence
 def batch_sizes(nodes: RunNodes, repeats: int = 5) -> pd.DataFrame:
     """Accuracy in batches of growing size, shuffled and, as an audit, sorted by class.
 
-    Shuffles are drawn from the run's seed, as in `evaluation.evaluate`: at the run's own batch size
-    and number of repeats this gives the metrics of `metrics.json`.
+    One batch of all test images has no audit: it is the same in any order. Shuffles are drawn from
+    the run's seed, as in `evaluation.evaluate`: at the run's own batch size and number of repeats
+    this gives the metrics of `metrics.json`.
 
     Returns:
-        Columns batch_size, order (`shuffled` or `sorted`), repeat, accuracy in [0, 1].
+        Columns batch_size (the true one), order (`shuffled` or `sorted`), repeat, accuracy in
+        [0, 1].
     """
     labels = nodes.labels[TEST]
     in_batches = InBatches(nodes.student, nodes.no_graph(), nodes.bank)
     smallest = 2 if nodes.student.scope == "bank" else nodes.graph.neighbours.shape[1] + 2
-    usual = min(nodes.run.config.runtime.eval_batch_size, len(nodes))
+    usual = true_batch_size(len(nodes), nodes.run.config.runtime.eval_batch_size)
+    true_sizes = {true_batch_size(len(nodes), s) for s in SIZES if smallest <= s <= len(nodes)}
+    others = {size for size in true_sizes if not 0.8 < size / usual < 1.25}
     rows = []
-    others = [s for s in SIZES if smallest <= s <= len(nodes) and not 0.8 < s / usual < 1.25]
-    for size in sorted([usual, *others]):
+    for size in sorted({usual, *others}):
         generator = torch.Generator().manual_seed(nodes.run.config.runtime.seed)
         orders = [torch.randperm(len(nodes), generator=generator) for _ in range(repeats)]
-        for repeat, order in enumerate([*orders, labels.argsort(stable=True)]):
+        in_order = [labels.argsort(stable=True)] if size < len(nodes) else []
+        for repeat, order in enumerate([*orders, *in_order]):
             logits = in_batches(order, size)
             name = "shuffled" if repeat < repeats else "sorted"
             rows.append((size, name, repeat % repeats, _accuracy(logits, labels).item()))

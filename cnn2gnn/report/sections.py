@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from cnn2gnn.report import measures, prediction_figures, tables
-from cnn2gnn.report.accuracy_sections import accuracy, batches, training
+from cnn2gnn.report.accuracy_sections import accuracy, training
+from cnn2gnn.report.batch_sections import batches
 from cnn2gnn.report.graph_sections import classes, graph, images
 from cnn2gnn.report.origin import origin
 from cnn2gnn.report.results import Results

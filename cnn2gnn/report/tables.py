@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cnn2gnn.evaluation.protocols import true_batch_size
 from cnn2gnn.report.results import Results
 
 # how the stages of a run are called where people read
@@ -27,6 +28,7 @@ COLUMNS = {
     "sorted": "sorted (audit)",
 }
 NONE = "–"
+ONE_BATCH = "All test samples are one batch: nothing is shuffled, and there is no audit."
 
 
 def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -35,7 +37,8 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
     Args:
         metrics: content of one `metrics.json`, or of several that differ in their seed: then every
             accuracy is mean ± standard deviation over them. Of one, only `batch` has a deviation,
-            over the reshuffles if there are several.
+            over the reshuffles if there are several. Where all test images were one batch, nothing
+            was shuffled or sorted: there is neither deviation nor audit.
 
     Returns:
         Rows teacher, twin, undistilled graph student, graph student, as far as they exist (where
@@ -59,6 +62,12 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
     return table
 
 
+def one_batch(metrics: Mapping[str, Any]) -> bool:
+    """Whether protocol `batch` predicted all test images of a run together: no order tells then."""
+    count, batch = metrics["images"]["test"], metrics["student"]["accuracy"]["batch"]
+    return true_batch_size(count, batch["batch_size"]) == count
+
+
 def _model(run: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
     """One model of a run: parameters, bank and accuracies by protocol."""
     model = run.get(stage) or run["baselines"].get(stage)
@@ -66,6 +75,9 @@ def _model(run: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
         return None
     accuracy = model["accuracy"]
     with_graph = isinstance(accuracy, Mapping)
+    if with_graph and one_batch(run):
+        accuracy = {name: accuracy[name] for name in accuracy if name != "sorted"}
+        accuracy["batch"] = accuracy["batch"] | {"repeats": 1, "std": None}
     return {
         "parameters": model["parameters"],
         # the undistilled student has the same stem and images, hence a bank of the same size
@@ -77,7 +89,8 @@ def _model(run: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
 def _row(models: list[dict[str, Any]]) -> dict[str, str]:
     megabytes = models[0]["bank_megabytes"]
     row = {
-        "parameters": f"{models[0]['parameters']:,}",
+        # answers that came with the data are no network: a teacher that is not here has none
+        "parameters": f"{models[0]['parameters']:,}" if models[0]["parameters"] else NONE,
         "bank MB": NONE if megabytes is None else f"{megabytes:.1f}",
     }
     for protocol, column in COLUMNS.items():

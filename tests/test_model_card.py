@@ -20,6 +20,7 @@ from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.config import Config
 from cnn2gnn.report.model_card import command, model_card
+from cnn2gnn.report.tables import ONE_BATCH
 from cnn2gnn.runs import Run, manifest
 
 
@@ -79,6 +80,43 @@ def test_its_numbers_are_those_of_the_metrics(small_run: Run, tmp_path: Path) ->
     twin = {"twin": {"parameters": 3, "accuracy": accuracies["inductive"] + 0.0123}}
     lost = changed(small_run, tmp_path / "lost", {}, baselines=twin)
     assert "-1.23 points over the twin" in shown(model_card(lost))
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        ("adaptive", "that the student has learned"),
+        ("cosine", "that the student has learned"),
+        ("fixed", "of the raw samples, in which nothing is learned"),
+        ("fixed-features", "of the stem's features, whose distances are not learned"),
+        ("whitened", "of the stem's whitened features, whose distances are not learned"),
+    ],
+)
+def test_it_says_which_graphs_were_learned(
+    small_run: Run, tmp_path: Path, graph: str, says: str
+) -> None:
+    run = changed(small_run, tmp_path / "other", {"parameters": {"graph": graph}})
+    assert f"in a graph {says} (`{graph}`)" in model_card(run)
+
+
+def test_a_teacher_that_came_with_the_data_is_no_object_of_the_users_own(
+    small_run: Run, tmp_path: Path
+) -> None:
+    facts = {"parameters": {"teacher": "given"}, "own": {"teacher": "0123"}}
+    teacher = {"name": "given", "parameters": 0, "accuracy": 0.9}
+    page = shown(model_card(changed(small_run, tmp_path / "given", facts, teacher=teacher)))
+    assert "--teacher=given" in page and "no command repeats it" not in page
+    assert "the teacher is not here, its answers came with the data." in page
+    facts["own"]["data"] = "4567"
+    page = shown(model_card(changed(small_run, tmp_path / "data", facts, teacher=teacher)))
+    assert "Objects of the user's own (data) took part, so no command repeats it" in page
+
+
+def test_it_says_where_there_is_no_audit(small_run: Run, tmp_path: Path) -> None:
+    student = copy.deepcopy(small_run.metrics()["student"])
+    assert ONE_BATCH not in model_card(small_run)
+    student["accuracy"]["batch"]["batch_size"] = 449
+    assert ONE_BATCH in model_card(changed(small_run, tmp_path / "one", {}, student=student))
 
 
 def test_the_command_makes_the_same_run_again() -> None:

@@ -15,7 +15,9 @@ import cnn2gnn
 from cnn2gnn.base.modules import import_options
 from cnn2gnn.config import Config
 from cnn2gnn.drawing.classnames import readable
-from cnn2gnn.report.tables import accuracy_table
+from cnn2gnn.models.given import NAME as GIVEN
+from cnn2gnn.registry import LEARNERS
+from cnn2gnn.report.tables import ONE_BATCH, accuracy_table, one_batch
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.environment import in_words
 from cnn2gnn.runs.manifest import facts
@@ -104,9 +106,19 @@ def _what(run: Run, metrics: dict[str, Any]) -> str:
         return said + f"Each sample meets {student.k} training samples by chance, {whose}."
     return said + (
         f"Each sample meets the {student.k} most similar training samples{heads}, {whose}, in a "
-        f"graph that the student has learned ({_code(student.graph)}); they are told with every "
+        f"graph {_origin(student.graph)} ({_code(student.graph)}); they are told with every "
         "prediction, as its reasons."
     )
+
+
+def _origin(graph: str) -> str:
+    learner = LEARNERS[graph]
+    if learner.space == "pixels":
+        return "of the raw samples, in which nothing is learned"
+    if learner.learns_keys:
+        return "that the student has learned"
+    kind = "whitened features" if learner.whitens else "features"
+    return f"of the stem's {kind}, whose distances are not learned"
 
 
 def _data(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -128,10 +140,11 @@ def _accuracy(metrics: dict[str, Any]) -> str:
     cells = [["model", *table.columns], ["---"] * (1 + table.shape[1])]
     cells += [[str(name), *map(str, row)] for name, *row in table.itertuples()]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    whole = f" {ONE_BATCH}" if one_batch(metrics) else ""
     return (
         f"In %, {metrics['protocol']}. `inductive` is the one to expect in use: each sample by "
         "itself against the frozen bank. `sorted` is an audit of what batches sorted by class "
-        f"would leak, never a result.\n\n{lines}\n\n{_gain(metrics)}"
+        f"would leak, never a result.{whole}\n\n{lines}\n\n{_gain(metrics)}"
     )
 
 
@@ -152,9 +165,12 @@ def _gain(metrics: dict[str, Any]) -> str:
 def _cost(metrics: dict[str, Any]) -> str:
     student, teacher = metrics["student"], metrics["teacher"]
     speed = student["images_per_second"]["inductive"]
+    size = f"has {teacher['parameters']:,} parameters"
+    if teacher["name"] == GIVEN:
+        size = "is not here, its answers came with the data"
     return (
         f"{student['parameters']:,} parameters and a bank of {student['bank_megabytes']:.2f} MB; "
-        f"the teacher has {teacher['parameters']:,} parameters. {speed:,.0f} samples a second "
+        f"the teacher {size}. {speed:,.0f} samples a second "
         f"under `inductive`, {in_words(metrics['measured'])}."
     )
 
@@ -164,8 +180,9 @@ def _training(run: Run) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     commit = f", commit {manifest['git_commit']}" if manifest["git_commit"] else ""
     made = f"Precision {_code(manifest['hardware']['precision'])}; {versions}{commit}."
-    if run.made_with:
-        own = ", ".join(run.made_with)
+    # a given teacher is noted as an object, but the data that the command names bring it along
+    came_along = ("teacher",) if run.config.teacher.teacher == GIVEN else ()
+    if own := ", ".join(name for name in run.made_with if name not in came_along):
         return f"Objects of the user's own ({own}) took part, so no command repeats it. {made}"
     return f"To repeat it:\n\n{_block(command(run.config), 'sh')}\n\n{made}"
 

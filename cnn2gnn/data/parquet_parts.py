@@ -6,13 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 
 from cnn2gnn.data.names import shown
 from cnn2gnn.data.pixels import DataError
-from cnn2gnn.data.source import PART_NAMES, PARTS, TEST_SHARE
+from cnn2gnn.data.source import PART_NAMES, PARTS
 
 COLUMN, NAMES, NOTHING = "by the column split", "by the names of files and folders", "nothing"
 
@@ -43,32 +42,6 @@ def parts_of(root: Path, file: Path, table: pyarrow.Table) -> tuple[list[str], s
         if words:
             return [PART_NAMES[words[-1]]] * len(table), NAMES
     return ["train"] * len(table), NOTHING
-
-
-def apart(groups: Sequence[Any], labels: Sequence[int], column: str) -> tuple[list[str], str]:
-    """Return parts of which no group stands on both sides, whatever the table says, and a word.
-
-    A quarter of the rows, or what groups allow, is the test part: the same for all seeds, with all
-    classes as far as possible (scikit-learn's `StratifiedGroupKFold`).
-
-    Raises:
-        DataError: a row has no group, or there are fewer than two groups.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    # those without would be one group, and their true groups stand on both sides
-    if lacking := sum(group is None or group == "" or group != group for group in groups):
-        raise DataError(f"group_column={column!r} is missing in {lacking} of {len(groups)} rows")
-    names = [str(group) for group in groups]
-    several = sorted(set(names))
-    if len(several) < 2:
-        raise DataError(f"group_column={column!r} has one value only, {several[0]!r}")
-    folds = StratifiedGroupKFold(min(len(several), round(1 / TEST_SHARE)))
-    test = set(next(folds.split(names, labels, names))[1].tolist())
-    parts = ["test" if row in test else "train" for row in range(len(names))]
-    held = sorted({names[row] for row in test})
-    shown_ = ", ".join(held[:3]) + (", …" if len(held) > 3 else "")
-    return parts, f"test is all of {column} {shown_}: {len(test)}, train {len(names) - len(test)}"
 
 
 def told(parts: Sequence[str], ways: Mapping[str, Path]) -> str:

@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from cnn2gnn.data.grouping import apart
 from cnn2gnn.data.listing import absolute, below, files_below
 from cnn2gnn.data.names import LeftOut, shown
 from cnn2gnn.data.parquet_columns import (
@@ -25,7 +26,7 @@ from cnn2gnn.data.parquet_columns import (
     modality_of,
     numbered,
 )
-from cnn2gnn.data.parquet_parts import apart, parts_of, told
+from cnn2gnn.data.parquet_parts import parts_of, told
 from cnn2gnn.data.pixels import DataError, Item
 from cnn2gnn.data.source import Request, Samples, Source
 from cnn2gnn.registry import MODALITIES

@@ -118,3 +118,9 @@ def test_labels_that_do_not_fit_are_refused():
         purity(inside, labels, labels)
     with pytest.raises(ValueError, match="kind='class' must be one of edge, node, adjusted"):
         homophily(inside, labels, kind="class")
+
+
+def test_a_node_without_edges_has_no_share_in_homophily() -> None:
+    weights = torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]])
+    graph = SparseGraph(torch.tensor([[1, 2], [0, 2], [0, 1]]), weights)
+    assert homophily(graph, torch.tensor([0, 0, 1]), kind="node") == pytest.approx((0.5 + 0) / 2)

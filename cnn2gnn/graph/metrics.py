@@ -58,7 +58,8 @@ def homophily(
 
     - `edge`: share of edges whose ends are of one class, h = |{i→j : y_i = y_j}| / |E|, in [0, 1]
       (Zhu et al., NeurIPS 2020).
-    - `node`: that share per node, averaged over nodes, in [0, 1] (Pei et al., ICLR 2020).
+    - `node`: that share per node, averaged over nodes that have edges, in [0, 1] (Pei et al.,
+      ICLR 2020).
     - `adjusted`: (h − p) / (1 − p), where p is what h would be if edges kept their ends' degrees
       but not their partners; at most 1, 0 means chance (Platonov et al., NeurIPS 2023). It can be
       compared between data sets of different numbers of classes, as Lim et al. (NeurIPS 2021) ask.
@@ -76,7 +77,8 @@ def homophily(
     same = _same_class(graph, labels, source_labels)  # (N, k)
     edges = graph.weights > 0  # (N, k)
     if kind == "node":
-        return ((same & edges).sum(1) / edges.sum(1)).mean().item()
+        looks = edges.any(1)  # (N,)
+        return ((same & edges).sum(1) / edges.sum(1))[looks].mean().item()
     edge = same[edges].double().mean()
     if kind == "edge":
         return edge.item()

@@ -253,3 +253,9 @@ def test_an_export_that_fails_leaves_the_older_files(
         artefact.Artefact({TORCH: b"3", ONNX: b"4"}, {}, {}, {"modality": "text"}).write(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {TORCH, ONNX, FACTS}
     assert ((tmp_path / TORCH).read_bytes(), (tmp_path / ONNX).read_bytes()) == (b"1", b"2")
+
+
+def test_what_a_cell_shows_of_an_export_is_one_short_line() -> None:
+    apart = {TORCH: {"logits": 0.0}, ONNX: {"logits": 2e-7}}
+    made = artefact.Artefact({TORCH: b"1" * 9999}, {}, apart, {"nodes": [7] * 9999})
+    assert repr(made) == f"Artefact(differences={apart})"

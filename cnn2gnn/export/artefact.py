@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,11 @@ class Artefact:
         facts: class names, input, outputs, and the class of each node of the bank.
     """
 
-    programs: dict[str, bytes]
-    runners: dict[str, Runner]
+    # a cell that ends in an export shows `differences` alone: the others fill pages
+    programs: dict[str, bytes] = field(repr=False)
+    runners: dict[str, Runner] = field(repr=False)
     differences: dict[str, dict[str, float]]
-    facts: dict[str, Any]
+    facts: dict[str, Any] = field(repr=False)
 
     @classmethod
     def make(

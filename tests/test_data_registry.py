@@ -41,6 +41,13 @@ def test_a_data_set_of_ones_own(registries: None) -> None:
         load_data("square")
 
 
+def test_a_data_set_that_gives_no_source_is_told_what_to_give(registries: None) -> None:
+    splits = load_data("digits")
+    DATASETS.register("splits", lambda asked: splits)
+    with pytest.raises(DataError, match=r"^data set 'splits': .*return a .*Source, not Splits"):
+        load_data("splits")
+
+
 @pytest.mark.parametrize("name", ["folder", "folder:", "digits:8", "parquet:", ":x"])
 def test_a_place_is_given_to_those_that_take_one(name: str) -> None:
     with pytest.raises(DataError, match=f"unknown data set '{name}'.* known are digits, .*PATH"):

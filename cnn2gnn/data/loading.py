@@ -119,7 +119,13 @@ def registered(name: str) -> str:
 def _source(asked: Request) -> Source:
     entry = registered(asked.name)
     kind, _, place = asked.name.partition(":")
-    return DATASETS[entry](asked._replace(name=kind, place=place))
+    found = DATASETS[entry](asked._replace(name=kind, place=place))
+    if not isinstance(found, Source):
+        raise DataError(
+            f"data set {asked.name!r}: what is registered must return a cnn2gnn.data.Source, not "
+            f"{type(found).__name__}; Splits are handed over as they are, distil(data=…)"
+        )
+    return found
 
 
 load_data = load  # `cnn2gnn.load_data`: where no room is named, `load` says too little

@@ -130,6 +130,18 @@ def test_a_set_of_copies_is_uniform_and_nan_is_one_clear_error() -> None:
         learner(points(3, 1), points(K, 2))
 
 
+def test_as_a_module_of_ones_own_it_says_what_it_needs_and_takes_what_was_saved() -> None:
+    keys, learner = points(M, 1), started()
+    for ask in (lambda new: new(keys), lambda new: new.candidates(keys, keys, None)):
+        with pytest.raises(ValueError, match=r"no anchors yet: call build\(width\)"):
+            ask(AnchorNeighbours(K))
+    for whole in (learner, Heads(learner, 2)):
+        again = AnchorNeighbours(K) if whole is learner else Heads(AnchorNeighbours(K), 2)
+        again.load_state_dict(whole.float().state_dict())
+        for (name, value), found in zip(whole.named_parameters(), again.parameters(), strict=True):
+            assert torch.equal(value, found), name
+
+
 def test_a_network_brings_its_anchors_back_and_heads_have_their_own() -> None:
     def made() -> GraphNetwork:
         torch.manual_seed(0)

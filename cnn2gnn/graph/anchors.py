@@ -16,6 +16,8 @@ are the closed form of the other learners, and each step has its own, so that ro
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,11 +41,32 @@ class AnchorNeighbours(AdaptiveNeighbours):
 
     scalable = False  # anchors lie among keys, and have no distance that could be scaled
     finds_late = False  # nodes that lie near no anchor are nobody's neighbours
-    points: nn.Parameter  # z_a, (ANCHORS, width)
+    points: nn.Parameter  # z_a, (ANCHORS, width), as soon as it is built
 
     def build(self, width: int) -> None:
         """As `GraphLearner.build`: anchors have the width of keys."""
         self.points = nn.Parameter(torch.zeros(ANCHORS, width))
+
+    @property
+    def _anchors(self) -> nn.Parameter:
+        """The points.
+
+        Raises:
+            ValueError: it is not built.
+        """
+        if not hasattr(self, "points"):
+            raise ValueError(
+                "AnchorNeighbours has no anchors yet: call build(width) with the width of the "
+                "keys, then start(keys) or load_state_dict"
+            )
+        return self.points
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """As torch's; where it is not built, the anchors that are loaded tell the width."""
+        points = state.get(f"{prefix}points")
+        if points is not None and not hasattr(self, "points"):
+            self.build(points.shape[-1])
+        super()._load_from_state_dict(state, prefix, *others)
 
     @torch.no_grad()
     def start(self, keys: Tensor) -> None:
@@ -56,7 +79,7 @@ class AnchorNeighbours(AdaptiveNeighbours):
         noise = torch.randn(ANCHORS, keys.shape[1], generator=generator)
         noise[: len(keys)] = 0
         spread = keys.std(0, correction=0)  # (d,)
-        self.points.copy_(keys[rows[:ANCHORS]] + noise.to(keys) * spread)
+        self._anchors.copy_(keys[rows[:ANCHORS]] + noise.to(keys) * spread)
 
     @property
     def reach(self) -> int:
@@ -70,20 +93,26 @@ class AnchorNeighbours(AdaptiveNeighbours):
         exclude: Tensor | None,
         search: Search | None = None,
     ) -> Tensor | None:
-        """As `GraphLearner.candidates`, `(N, NEAR·reach)`."""
-        used, place = nearest(queries, self.points, NEAR).unique(return_inverse=True)
-        found = super().candidates(self.points[used], keys, None, search)  # (a, reach)
+        """As `GraphLearner.candidates`, `(N, NEAR·reach)`; raises as `forward`."""
+        anchors = self._anchors
+        used, place = nearest(queries, anchors, NEAR).unique(return_inverse=True)
+        found = super().candidates(anchors[used], keys, None, search)  # (a, reach)
         return None if found is None else found[place].flatten(1)
 
     def forward(
         self, queries: Tensor, keys: Tensor | None = None, exclude: Tensor | None = None
     ) -> SparseGraph:
-        """As `GraphLearner.forward`; the gradient also flows into the anchors."""
+        """As `GraphLearner.forward`; the gradient also flows into the anchors.
+
+        Raises:
+            ValueError: likewise, or it is not built.
+        """
+        anchors = self._anchors
         self.require(count_candidates(queries, keys, exclude))
         sources = None if keys is None else len(keys)
         if keys is None:
             keys, exclude = queries, torch.arange(len(queries), device=queries.device)
-        near, distances = chosen_distances(queries, self.points, NEAR + 1)
+        near, distances = chosen_distances(queries, anchors, NEAR + 1)
         to_anchors = adaptive_weights(distances)  # p, (N, A)
         nodes, from_anchors = self._nodes(near[:, :-1], keys, exclude)  # q, (N, A, k)
         # Σ_a p_ia q_aj

@@ -63,6 +63,29 @@ def test_any_module_is_a_teacher() -> None:
     assert torch.equal(teacher(images), network(images / 255))
 
 
+def test_a_teacher_of_ones_own_network_comes_back_into_such_a_network(tmp_path: Path) -> None:
+    def network(width: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, width))
+
+    path, images = tmp_path / "t.safetensors", torch.randint(0, 256, (4, 3, 2, 2)).byte()
+    teacher = Teacher(network(3), [0.3, 0.4, 0.5], [0.2] * 3, "mine").eval()
+    teacher.save(path)
+    given = network(3)
+    found = Teacher.load(path, given)
+    assert found.network is given and found.name == "mine" and not found.training
+    assert torch.equal(found(images), teacher(images))
+    assert found.fingerprint() == teacher.fingerprint()
+    with pytest.raises(
+        ConfigError, match="^network=None: .* holds teacher 'mine' around a network"
+    ):
+        Teacher.load(path)
+    wrong = network(4)
+    before = wrong[2].weight.clone()  # type: ignore[index]
+    with pytest.raises(ValueError, match=r"t\.safetensors does not fit .*: network\.2\.weight has"):
+        Teacher.load(path, wrong)
+    assert torch.equal(wrong[2].weight, before) and wrong.training  # type: ignore[index]
+
+
 @pytest.mark.parametrize("claim", ["classes", "channels"])
 def test_a_file_that_claims_more_than_memory_holds_is_refused_at_once(
     tmp_path: Path, claim: str

@@ -20,12 +20,14 @@ from cnn2gnn.base.files import (
     save_tensors,
 )
 from cnn2gnn.base.shapes import Shape, misfit
+from cnn2gnn.base.values import ConfigError
 from cnn2gnn.data import ImageSet, channel_statistics
 from cnn2gnn.models.layers import Floats, Normalise
 from cnn2gnn.models.networks import build_network
 
 # What a file tells beside the weights: see `base.shapes`.
 _FACTS: Shape = {"name": str, "shape": dict.fromkeys(("channels", "size", "classes"), int)}
+_OWN: Shape = {"name": str, "shape": None}  # of a network that has no name to be built from
 
 
 class Teacher(nn.Module):
@@ -79,22 +81,37 @@ class Teacher(nn.Module):
         save_tensors(path, self.state_dict(), {"name": self.name, "shape": self.shape})
 
     @classmethod
-    def load(cls, path: str | Path) -> Teacher:
-        """Read a teacher that was built from its name, in evaluation mode.
+    def load(cls, path: str | Path, network: nn.Module | None = None) -> Teacher:
+        """Read a teacher, in evaluation mode.
+
+        Args:
+            network: takes the weights, and is the teacher's from then on; needed where the teacher
+                was made around a network of your own. None: one that is built from its name.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or its weights do not fit its architecture.
+            ConfigError: a network is needed.
+            ValueError: the file is damaged, or its weights do not fit its architecture, or the
+                network, which then stays as it was.
         """
         tensors, facts = load_tensors(path)
+        if network is None and not misfit(facts, _OWN):
+            raise ConfigError(
+                f"network=None: {path} holds teacher {facts['name']!r} around a network of your "
+                "own: hand such a network over, Teacher.load(path, network)"
+            )
         try:
-            if wrong := misfit(facts, _FACTS):
+            if wrong := misfit(facts, _FACTS if network is None else {"name": str}):
                 raise ValueError(wrong)
             # statistics come with the weights
             nothing = [0.0] * len(tensors["normalise.mean"].flatten())
-            make = partial(cls.build, facts["name"], **facts["shape"], mean=nothing, std=nothing)
-            check_claim(make, tensors)
-            teacher = make()
+            if network is not None:
+                teacher = cls(network, nothing, nothing, facts["name"])
+            else:
+                shape = facts["shape"]
+                make = partial(cls.build, facts["name"], **shape, mean=nothing, std=nothing)
+                check_claim(make, tensors)
+                teacher = make()
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = str(error).partition("\n")[0]  # torch says more
             raise BrokenFileError(f"{path} holds no teacher: {why}") from error

@@ -35,6 +35,25 @@ def test_seeds_and_images_are_both_drawn() -> None:
         assert (interval.high - interval.low) / 2 == pytest.approx(expected, rel=0.2)
 
 
+@pytest.mark.parametrize(("seeds", "deviation"), [(3, 0.0), (10, 0.0), (3, 0.15)])
+def test_how_far_it_can_be_trusted(seeds: int, deviation: float) -> None:
+    """As its docstring says: too wide where seeds hardly differ, else of few seeds too narrow."""
+    rng, gain, covered, widths, means = np.random.default_rng(1), 0.03, [], [], []
+    for _ in range(100):
+        by_seed = gain + deviation * rng.standard_normal((seeds, 1))
+        chance = rng.random((seeds, 200))
+        first, second = chance < (0.6 + by_seed) / 2, chance > 1 - (0.6 - by_seed) / 2
+        interval = paired_interval(first, second, draws=200)
+        covered.append(interval.low <= gain <= interval.high)
+        widths.append(interval.high - interval.low)
+        means.append(interval.mean)
+    too_wide = np.mean(widths) / (2 * 1.96 * np.std(means))
+    if deviation:
+        assert np.mean(covered) < 0.88 and too_wide < 0.9
+    else:
+        assert np.mean(covered) > 0.96 and too_wide > 1.3
+
+
 def test_models_that_are_right_on_the_same_images_do_not_differ() -> None:
     right = RNG.random((3, 50)) < 0.5
     assert paired_interval(right, right) == (0, 0, 0)

@@ -175,8 +175,9 @@ def _intervals(name: str, title: str, text: str, table: pd.DataFrame, source: st
     shown = table[["configuration", "against", "runs"]].replace({"": "all runs"})
     return Section(
         title,
-        f"{text} Intervals of 95 % by a bootstrap over seeds and test samples; of three seeds it "
-        "knows no others, and is rather too narrow.",
+        f"{text} Intervals of 95 % by a bootstrap over seeds and test samples. Of few seeds they "
+        "are too narrow where seeds differ much, and too wide where they hardly do. They hold for "
+        "what the runs share, such as one teacher and one split.",
         (
             Exhibit(
                 name,

@@ -30,6 +30,7 @@ from cnn2gnn.report import figures, graph_figures, measures, tables
 from cnn2gnn.report.accuracy_sections import accuracy
 from cnn2gnn.report.batch_sections import batches
 from cnn2gnn.report.cost_table import cost_table
+from cnn2gnn.report.graph_sections import graph
 from cnn2gnn.report.results import Results, configurations
 
 
@@ -186,6 +187,13 @@ class TestMeasures:
         section = accuracy([replace(results, metrics=metrics)])
         assert tables.ONE_BATCH in section.text
         assert "reshuffles" not in section.exhibits[0].caption
+
+    def test_the_graph_reaches_k_nodes_for_each_key(self, results):
+        assert "over up to k nodes of the bank, as" in graph([results]).text
+        run = copy.copy(results.run)
+        run.config = replace(run.config, student=replace(run.config.student, heads=3))
+        text = graph([replace(results, run=run)]).text
+        assert "over up to k nodes of the bank for each of 3 keys, as" in text
 
     def test_classes_add_up_to_the_whole(self, results):
         table, nodes = measures.per_class(results), results.nodes
@@ -355,6 +363,14 @@ class TestDrawing:
         rows = np.bincount(np.arange(n) * 200 // n)
         columns = np.bincount(np.arange(m) * 200 // m)
         assert (times_chance * np.outer(rows, columns) / m).sum() == pytest.approx(n, rel=1e-4)
+
+    @pytest.mark.parametrize(("known", "told"), [(2, False), (4, False), (5, True)])
+    def test_a_rank_correlation_is_told_from_five_classes_on(self, known, told):
+        values = [0.9, 0.7, 0.8, 0.6, 0.5][:known] + [math.nan] * (6 - known)
+        classes = list("abcdef")
+        table = pd.DataFrame({"class": classes, "homophily": values, "accuracy": values})
+        figure = graph_figures.homophily_against_accuracy(table.assign(base_accuracy=0.5), classes)
+        assert figure.axes[0].get_title() == ("Spearman ρ = 1.00" if told else "")
 
     def test_a_flat_curve_does_not_look_like_a_cliff(self):
         sizes = pd.DataFrame(

@@ -19,6 +19,7 @@ from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
 from cnn2gnn.graph import SparseGraph, degree, effective_neighbours
 
 _EDGES = 3000  # on the map: the heaviest of so many test images
+_FEWEST = 5  # classes that a rank correlation is told of: that of two is ±1, whatever they are
 
 
 @styled
@@ -73,6 +74,8 @@ def _whole_bins(largest: int) -> np.ndarray:
 def homophily_against_accuracy(per_class: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """One class a mark: accuracy with neighbours (filled) and without (hollow) over homophily.
 
+    From five classes on, whose values are known, Spearman's rank correlation stands above.
+
     Args:
         per_class: as of `measures.per_class`, of one run or of several.
     """
@@ -93,7 +96,8 @@ def homophily_against_accuracy(per_class: pd.DataFrame, classes: Sequence[str]) 
             axes.annotate(short_of[name], (x[name], y[name]), (3, -8), **near)
     else:
         figure.legend(loc="outside right upper", handletextpad=0.1, labelspacing=0.3)
-    if x.nunique() > 1 and y.nunique() > 1:
+    known = x.notna() & y.notna()
+    if known.sum() >= _FEWEST and x[known].nunique() > 1 and y[known].nunique() > 1:
         axes.set_title(f"Spearman ρ = {x.corr(y, method='spearman'):.2f}")
     axes.set_xlabel("homophily of the class [% of its edges]")
     axes.set_ylabel("test accuracy [%]")

@@ -38,9 +38,12 @@ def graph(results: Sequence[Results]) -> Section:
     every, one = sources(results, NODES_FILE, BANK_FILE), results[0].source(NODES_FILE)
     adjacency = graph_figures.adjacency(first.graph, labels, bank_labels, names)
     places = coordinates.obtain_umap(first)
+    heads = results[0].run.config.student.heads
+    keys = f" for each of {heads} keys" if heads > 1 else ""
     return Section(
         "The learned graph",
-        "Every test node spreads its weight over k nodes of the bank, as the layer weighs them.",
+        f"Every test node spreads its weight over up to k nodes of the bank{keys}, as the layer "
+        "weighs them.",
         (
             Exhibit(
                 "graph",

@@ -101,7 +101,7 @@ def loss_over_sureness(
 ) -> Figure:
     """The loss of a student that says a times what the teacher says, for several λ.
 
-    λ = 0 rewards any certainty about the label; λ = 1 asks for the teacher's own, a = 1.
+    λ = 0 rewards certainty as long as mistakes cost less; λ = 1 asks for the teacher's own, a = 1.
 
     Args:
         teacher_logits: `(N, C)`; labels: `(N,)`.

@@ -55,20 +55,52 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path, double: str) -> N
 
 def test_labels_groups_and_what_is_not_utf8_are_never_read_as_the_texts(tmp_path: Path) -> None:
     table, path = texts().assign(user=[f"user{at % 7}" for at in range(60)]), tmp_path / "t.csv"
-    told = r"column `text` of \S*t\.csv must hold text, not binary: its text is not UTF-8"
+    told = r"t\.csv cannot be read as csv: In CSV column #0: .* invalid UTF8 data"
     table["text"] += " café"
     for columns, group in ((["text", "label"], None), (["text", "label", "user"], "user")):
         table[columns].to_csv(path, index=False, encoding="latin-1")
         with pytest.raises(DataError, match=told):
             load_data(f"text:{path}", group_column=group)
-    table.assign(text=range(60)).to_csv(path, index=False)
-    with pytest.raises(DataError, match="must hold text, not int64$"):
-        load_data(f"text:{path}", group_column="user")
     table.drop(columns="text").to_csv(path, index=False)
     with pytest.raises(DataError, match="has no column `text` of text; its columns: label, user"):
         load_data(f"text:{path}", group_column="user")
     table.rename(columns={"text": "said"}).to_csv(path, index=False)  # the only one that is left
     assert "caf" in load_data(f"text:{path}", group_column="user").test.words(0)
+    table["text"] = table["text"].str.encode("latin-1")
+    table.to_parquet(tmp_path / "t.parquet")
+    told = r"column `text` of \S*t\.parquet must hold text, not binary: its text is not UTF-8"
+    with pytest.raises(DataError, match=told):
+        load_data(f"text:{tmp_path}/t.parquet", group_column="user")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    "classes",
+    [("01", "1", "02"), ("false", "true"), ("0", "2", "10"), ("2024-01-01", "NA"), ("1.0", "b")],
+    ids=str,
+)
+def test_labels_groups_and_texts_are_what_is_written(
+    tmp_path: Path, suffix: str, classes: tuple[str, ...]
+) -> None:
+    path = tmp_path / f"t.{suffix}"
+    rows = [(f"{1900 + at}", classes[at % len(classes)], f"0{at // 9 % 4}") for at in range(90)]
+    table = pd.DataFrame(rows, columns=["text", "label", "user"])
+    table.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
+    splits = load_data(f"text:{path}", group_column="user")
+    assert splits.train.classes == classes
+    assert splits.train.notes[0].startswith("test is all of user 0")
+    for part in splits:
+        for at, label in enumerate(part.labels.tolist()):
+            assert classes[(int(part.originals[at]) - 1900) % len(classes)] == classes[label]
+
+
+@pytest.mark.parametrize("known", [("0", "1"), ("no", "yes")])
+def test_a_row_without_a_label_is_named(tmp_path: Path, known: tuple[str, str]) -> None:
+    table = texts().replace({"label": {"sea": known[0], "hill": known[1]}})
+    table.loc[5, "label"] = None
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=r"label='' in row 5 of .* is none of the classes"):
+        load_data(f"text:{tmp_path}/t.csv")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])

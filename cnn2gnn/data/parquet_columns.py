@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,19 @@ def numbered(
             double = next(name for name in names if names.count(name) > 1)
             raise DataError(f"{label_column}={double!r} may be either of two classes of this name")
     else:
-        known = sorted({value for value in values if value is not None})
+        known = _sorted({value for value in values if value not in (None, "")})
         allowed = {value: index for index, value in enumerate(known)}
         names = tuple(map(str, known))
     for value, item in zip(values, items, strict=True):
         if value not in allowed:
             raise DataError(f"{label_column}={value!r} in {item.origin} is none of the classes")
     return [allowed[value] for value in values], names
+
+
+def _sorted(values: Collection[Any]) -> list[Any]:
+    """Sort label values; whole numbers, also as text, by their size: 2 comes before 10."""
+    whole = all(re.fullmatch(r"[+-]?\d{1,18}", str(value)) for value in values)
+    return sorted(values, key=lambda value: (int(value), value) if whole else value)
 
 
 _IS = pyarrow.types

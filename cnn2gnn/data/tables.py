@@ -54,7 +54,7 @@ def table_source(asked: Request, modality: str | None, suffixes: Sequence[str]) 
       its name or a folder of its path says (`cifar-test.parquet`, `split=test/0.parquet`), or to
       train.
     - Class names: the file metadata's `dataset` (JSON with `classes`), or Hugging Face's features,
-      or the sorted label values.
+      or the sorted label values; of csv and tsv these are what is written there.
 
     Args:
         modality: of the samples; None: what the columns of the first file tell.
@@ -162,7 +162,7 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
                 comma = "\t" if kind == "tsv" else ","
                 signs = pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True)
                 whole = pyarrow.csv.ReadOptions(block_size=_whole(file))
-                table = pyarrow.csv.read_csv(opened, whole, signs)
+                table = pyarrow.csv.read_csv(opened, whole, signs, _as_text(asked, modality))
                 return table.select(_columns(file, table.schema, asked, modality))
             if kind in ("json", "jsonl", "ndjson"):
                 options = pyarrow.json.ReadOptions(block_size=_whole(file))
@@ -173,6 +173,12 @@ def _table(file: Path, asked: Request, modality: str) -> pyarrow.Table:
                 return content.read(columns=columns)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns too
         raise DataError(f"{shown(file)} cannot be read as {kind}: {error}") from error
+
+
+def _as_text(asked: Request, modality: str) -> pyarrow.csv.ConvertOptions:
+    """Read labels, groups and texts as they stand: 01 and 1 are two classes, a year is a text."""
+    names = {*_others(asked, modality), *MODALITIES[modality].columns}
+    return pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()))
 
 
 def _whole(file: Path) -> int:

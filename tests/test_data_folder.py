@@ -81,6 +81,18 @@ def test_a_clean_folder_is_loaded_without_a_word(
     assert load(f"folder:{tmp_path}/x").train.notes == () and not caplog.records
 
 
+def test_a_validation_part_that_becomes_the_test_part_is_told(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for name in "ab":
+            fill(tmp_path / "x" / part / name, 8)
+    told = "no test part: the validation part is the test part"
+    splits = load(f"folder:{tmp_path}/x")
+    assert splits.train.notes == (told,) and len(splits.test) == 16
+    fill(tmp_path / "x" / "test" / "a", 3)
+    untested = "no test image of 'b': results say nothing of it"
+    assert load(f"folder:{tmp_path}/x").train.notes == (untested,)
+
+
 def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "pets", tmp_path / "disk2" / "cats"
     fill(root / "cat", 8)

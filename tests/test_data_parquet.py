@@ -131,6 +131,20 @@ def test_where_nothing_tells_a_part_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_validation_as_test_and_classes_without_a_test_image_are_told(tmp_path: Path) -> None:
+    columns = {"image": images(32), "label": [*range(5)] * 6 + [0, 1]}
+    name = write(tmp_path / "x.parquet", columns | {"split": ["train"] * 30 + ["dev"] * 2})
+    assert load(name).train.notes[1:] == (
+        "no test part: the validation part is the test part",
+        "no test image of '2', '3', '4': results say nothing of them",
+    )
+    columns["label"] = [*range(10)] * 3 + [0, 1]
+    name = write(tmp_path / "y.parquet", columns | {"split": ["train"] * 30 + ["test"] * 2})
+    assert load(name).train.notes[1:] == (
+        "no test image of '2', '3', '4' and 5 more classes: results say nothing of them",
+    )
+
+
 def test_hidden_tables_are_left_out_and_told(tmp_path: Path) -> None:
     columns = {"image": images(20), "label": [0, 1] * 10}
     write(tmp_path / "photos.parquet", columns)

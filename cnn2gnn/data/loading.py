@@ -10,7 +10,7 @@ from cnn2gnn.base.values import brief, plain
 from cnn2gnn.data.imageset import ImageSet, Splits
 from cnn2gnn.data.pixels import DataError
 from cnn2gnn.data.source import PARTS, Request, Source
-from cnn2gnn.data.splitting import check_cut, check_training, check_whole, cut
+from cnn2gnn.data.splitting import check_cut, check_training, check_whole, cut, notes_of
 from cnn2gnn.data.store import decoded
 from cnn2gnn.registry import DATASETS
 
@@ -36,8 +36,9 @@ def load(
       images, one for all seeds (a quarter; Mini-ImageNet a sixth);
     - validation: a stratified share of the training images, drawn by `split_seed`.
 
-    What was left out, or decided for want of a word about it, is told in one line of the log, which
-    goes to standard error unless logging is set up otherwise, and is kept as `notes` of each part.
+    What was left out or decided for want of a word about it, and which classes have no test image,
+    is told in one line of the log, which goes to standard error unless logging is set up otherwise,
+    and is kept as `notes` of each part.
 
     Args:
         name: one of `registry.DATASETS`: digits, fashion-mnist, cifar10, cifar100, stl10,
@@ -72,9 +73,10 @@ def load(
     if group_column and group_column not in source.options:
         raise DataError(f"group_column={group_column!r} is for tables; {name} has no columns")
     found = decoded(source, image_size)
+    own = {part: (found.parts == code).nonzero().flatten() for code, part in enumerate(PARTS)}
     rows = cut(
         found.labels,
-        {part: (found.parts == code).nonzero().flatten() for code, part in enumerate(PARTS)},
+        own,
         validation=validation,
         test_share=found.test_share,
         train_images=train_images,
@@ -83,7 +85,7 @@ def load(
     )
     fewer = "" if train_images is None else f" with train_images={train_images}"
     check_training(found.labels, rows["train"], found.classes, source.name + fewer)
-    notes = (*source.notes, *found.notes)
+    notes = (*source.notes, *found.notes, *notes_of(found.labels, own, rows, found.classes))
     if notes:
         log.warning("%s: %s", source.name, "; ".join(notes))
     whole = ImageSet(

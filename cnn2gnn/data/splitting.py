@@ -86,6 +86,30 @@ def check_training(labels: Tensor, train: Tensor, classes: Sequence[str], source
         raise DataError(f"{source}: no training image is of the class {names[0]!r}{more}")
 
 
+def notes_of(
+    labels: Tensor, own: dict[str, Tensor], parts: dict[str, Tensor], classes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what a user should know of a cut: lines of text.
+
+    Args:
+        labels: int64 `(N,)` of all images, indices into `classes`.
+        own: the source's own parts, as `cut` was given them; parts: what `cut` made of them.
+    """
+    notes = []
+    if len(own["validation"]) and not len(own["test"]):
+        notes.append("no test part: the validation part is the test part")
+    tested = labels[parts["test"]].bincount(minlength=len(classes))  # (classes,)
+    lacking = (labels.bincount(minlength=len(classes)) > 0) & (tested == 0)
+    if lacking.any():
+        names = [repr(classes[label]) for label in lacking.nonzero().flatten()]
+        more = f" and {len(names) - 3} more classes" if len(names) > 3 else ""
+        them = "it" if len(names) == 1 else "them"
+        notes.append(
+            f"no test image of {', '.join(names[:3])}{more}: results say nothing of {them}"
+        )
+    return tuple(notes)
+
+
 def cut(
     labels: Tensor,
     parts: dict[str, Tensor],

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation.mixing import class_mixing
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
+from cnn2gnn.explore.clickable import ClickableMatrix
+from cnn2gnn.explore.graph_figures import matrix_figure
+from cnn2gnn.explore.matrices import show_mixing
 from cnn2gnn.explore.query import WhatIf
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict
@@ -168,6 +171,17 @@ def test_class_mixing_leaves_out_unknown_labels():
         torch.tensor([0, 1]), torch.tensor([[1, -1], [1, 0]]), torch.tensor([[0.6, 0.4]] * 2), 2
     )
     torch.testing.assert_close(mixing, torch.tensor([[0.0, 0.6], [0.4, 0.6]]))
+
+
+def test_class_mixing_of_a_class_without_a_node_is_empty():
+    mixing = class_mixing(torch.tensor([0]), torch.tensor([[1, 1]]), torch.tensor([[0.6, 0.4]]), 2)
+    assert mixing[0].tolist() == [0, 1] and mixing[1].isnan().all()
+    matrix = ClickableMatrix()
+    show_mixing(matrix, mixing, ("cat", "dog"))
+    assert matrix.texts == [["0.000", "1.000"], ["no node", "no node"]]
+    assert matrix.colours[1] == ["#00000000"] * 2 and matrix.colours[0][1].endswith("ff")
+    axes = matrix_figure(mixing, ("cat", "dog")).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["100"]
 
 
 @given(

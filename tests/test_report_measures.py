@@ -235,6 +235,10 @@ class TestMeasures:
         expected = confusion_matrix(labels, logits.argmax(1), normalize="true")
         assert np.allclose(measures.confusion(logits, labels).numpy(), expected, atol=1e-6)
 
+    def test_confusion_of_a_class_that_is_not_tested_is_empty(self):
+        found = measures.confusion(torch.eye(3)[[0, 1, 2]], torch.tensor([0, 0, 2]))
+        assert found[[0, 2]].tolist() == [[0.5, 0.5, 0], [0, 0, 1]] and found[1].isnan().all()
+
     def test_agreement_with_the_teacher(self, results):
         table = measures.agreement(results).set_index("model")
         parts = table[["both", "teacher only", "student only", "neither"]]

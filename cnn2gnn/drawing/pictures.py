@@ -61,7 +61,7 @@ def draw_class_matrix(
     """Draw shares of each row's class in %, with names and numbers where they are legible.
 
     Args:
-        shares: `(C, C)`, rows sum to 1.
+        shares: `(C, C)`, rows sum to 1, or are NaN and stay white: of the class there is nothing.
         rows, columns: what the axes show.
     """
     # the square root: the rare mistakes are what one looks for

@@ -13,7 +13,8 @@ from cnn2gnn.graph import shares
 def class_mixing(labels: Tensor, neighbour_labels: Tensor, weights: Tensor, classes: int) -> Tensor:
     """Mean share of their weight that nodes of class a give to neighbours of class b, `(C, C)`.
 
-    Rows of classes that occur sum to 1, also where a node's weights do not (degrees divide them):
+    Rows of classes that occur sum to 1, also where a node's weights do not (degrees divide them),
+    those of others are NaN:
     M_ab = Σ_{i: y_i=a} Σ_j s_ij [y_j = b] / Σ_j s_ij / n_a.
 
     Args:
@@ -24,7 +25,7 @@ def class_mixing(labels: Tensor, neighbour_labels: Tensor, weights: Tensor, clas
     cell = labels[:, None] * classes + neighbour_labels.clamp(min=0)  # (N, k)
     mass = torch.zeros(classes * classes, dtype=weights.dtype)
     mass.index_add_(0, cell.flatten(), (weights * known).flatten())
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1)  # (C,)
+    counts = torch.bincount(labels, minlength=classes)  # (C,)
     return mass.unflatten(0, (classes, classes)) / counts[:, None]
 
 

@@ -34,12 +34,19 @@ Go = Callable[[Node], None]
 
 
 def show_mixing(matrix: ClickableMatrix, mixing: Tensor, classes: tuple[str, ...]) -> None:
-    """Show class-to-class edge mass `(C, C)`, as its root: light cells are what one looks for."""
+    """Show class-to-class edge mass `(C, C)`, as its root: light cells are what one looks for.
+
+    Rows of NaN, of classes without a node, stay empty.
+    """
     shades = colormaps[SEQUENTIAL](PowerNorm(0.5, 0, 1)(mixing.numpy()))  # (C, C, 4)
     with matrix.hold_sync():
         matrix.names = list(classes)
-        matrix.texts = [[f"{share:.3f}" for share in row] for row in mixing.tolist()]
-        matrix.colours = [[to_hex(tuple(shade)) for shade in row] for row in shades]
+        matrix.texts = [
+            ["no node" if share != share else f"{share:.3f}" for share in row]
+            for row in mixing.tolist()
+        ]
+        # the map draws NaN without opacity
+        matrix.colours = [[to_hex(tuple(shade), True) for shade in row] for row in shades]
 
 
 class MatrixPanel:

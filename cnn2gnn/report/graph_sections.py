@@ -33,7 +33,7 @@ def graph(results: Sequence[Results]) -> Section:
             )
             for r in results
         ]
-    ).mean(0)
+    ).nanmean(0)
     summary = tables.tidy(results, lambda r: measures.graph_summary(r.nodes), NODES_FILE, BANK_FILE)
     every, one = sources(results, NODES_FILE, BANK_FILE), results[0].source(NODES_FILE)
     adjacency = graph_figures.adjacency(first.graph, labels, bank_labels, names)
@@ -61,7 +61,8 @@ def graph(results: Sequence[Results]) -> Section:
             ),
             Exhibit(
                 "class_mixing",
-                "Class mixing: the weight that nodes of a class (row) give to each class.",
+                "Class mixing: the weight that nodes of a class (row) give to each class; white: "
+                "it has none.",
                 every,
                 prediction_figures.class_matrix(mixing, names, "test node", "its neighbours"),
             ),

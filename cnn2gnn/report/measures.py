@@ -148,11 +148,14 @@ def agreement(results: Results) -> pd.DataFrame:
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of each true class (row) that is predicted as each class (column), `(C, C)`."""
+    """Share of each true class (row) that is predicted as each class (column), `(C, C)`.
+
+    Rows of classes that do not occur are NaN.
+    """
     classes = logits.shape[1]
     counts = torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
     counts = counts.unflatten(0, (classes, classes)).float()
-    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+    return counts / counts.sum(1, keepdim=True)
 
 
 def true_probability_gain(nodes: RunNodes) -> Tensor:

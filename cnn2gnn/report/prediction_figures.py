@@ -53,7 +53,7 @@ def class_matrix(shares: Tensor, classes: Sequence[str], rows: str, columns: str
     """Draw shares of each row's class in % as a heat map.
 
     Args:
-        shares: `(C, C)`, rows sum to 1.
+        shares: as of `draw_class_matrix`.
         rows, columns: what the axes show.
     """
     figure = new_figure(height=3.1)

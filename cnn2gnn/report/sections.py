@@ -62,7 +62,7 @@ def predictions(results: Sequence[Results]) -> Section:
             ),
             Exhibit(
                 "confusion",
-                "Confusion: what test samples of a class (row) are taken for.",
+                "Confusion: what test samples of a class (row) are taken for; white: it has none.",
                 source,
                 prediction_figures.class_matrix(
                     measures.confusion(*pooled["student"]), names, "true class", "predicted class"

@@ -243,8 +243,31 @@ def test_classes_are_set_apart_and_none_is_lost() -> None:
             levels = images.images.float().mean((1, 2, 3))
             expected = [("dark", "grey", "bright", "white")[int(level // 64)] for level in levels]
             assert names == expected
-    with pytest.raises(DataError, match="late=3 must be from 1 to 2"):
-        set_apart(splits, 3, seed=0)
+    for late in (0, 3):
+        with pytest.raises(
+            DataError, match=rf"late={late} must be from 1 to 2: 4 classes, 4 with test"
+        ):
+            set_apart(splits, late, seed=0)
+    with pytest.raises(DataError, match="late=1: no class of blobs can come late: 2 classes"):
+        set_apart(Splits(KNOWN, KNOWN, KNOWN), 1, seed=0)
+
+
+def test_late_classes_are_drawn_among_those_with_test_images() -> None:
+    def splits(*tested: int) -> Splits:
+        rows = torch.isin(TEST.labels, torch.tensor(tested)).nonzero()[:, 0]
+        return Splits(ALL, TEST, TEST.subset(rows))
+
+    for seed in range(9):
+        apart = set_apart(splits(1, 3), 1, seed)
+        assert apart.late.train.classes[3] in ("grey", "white")
+        assert all(len(part) == 9 for part in (apart.old.test, apart.late.test))
+        everything = set_apart(splits(0, 1, 2, 3), 1, seed).whole.train.classes
+        order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
+        assert everything == tuple(ALL.classes[label] for label in order)
+    with pytest.raises(DataError, match="late=2 must be from 1 to 1: 4 classes, 2 with"):
+        set_apart(splits(1, 3), 2, seed=0)
+    with pytest.raises(DataError, match="no class of blobs can come late: 4 classes, 1 with"):
+        set_apart(splits(3), 1, seed=0)
 
 
 def test_few_are_so_many_of_each_class() -> None:

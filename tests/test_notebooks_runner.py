@@ -160,6 +160,20 @@ def test_notebook_05_refuses_a_teacher_of_other_data_before_it_trains(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("left_out", ["## A class that", "## A label that", "## Few labels"])
+def test_the_sections_of_notebook_05_need_nothing_of_each_other(left_out):
+    """With two classes the first one is left out, for none can come late."""
+    section, lines = "", []
+    for cell in nbformat.read(notebooks.find("05"), as_version=4).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            section = cell.source
+        elif cell.cell_type == "code" and not section.startswith(left_out):
+            lines.append(cell.source)
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F821", "-"]
+    done = subprocess.run(ruff, input="\n".join(lines), text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("notebook", PACKAGED, ids=lambda path: path.stem)
 def test_papermill_understands_every_parameter_of_our_notebooks(notebook):
     cells = nbformat.read(notebook, as_version=4).cells

@@ -136,19 +136,24 @@ class Apart(NamedTuple):
 
 
 def set_apart(splits: Splits, late: int, seed: int) -> Apart:
-    """Let `late` random classes come late; they move behind the others.
+    """Let `late` random classes that have test images come late; they move behind the others.
 
     Args:
         seed: of the draw.
 
     Raises:
-        DataError: fewer than two classes would be left, or none be late.
+        DataError: none be late, or fewer than two classes, one with test images, would be left.
     """
     count = len(splits.train.classes)
-    known = count - late
-    if late < 1 or known < 2:
-        raise DataError(f"late={late} must be from 1 to {count - 2}: {count} classes, two remain")
+    tested = splits.test.labels.bincount(minlength=count) > 0  # (C,)
+    most, known = min(count - 2, int(tested.sum()) - 1), count - late
+    rule = f"{count} classes, {int(tested.sum())} with test images; two must remain, one of these"
+    if most < 1:
+        raise DataError(f"late={late}: no class of {splits.train.name} can come late: {rule}")
+    if not 1 <= late <= most:
+        raise DataError(f"late={late} must be from 1 to {most}: {rule}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    order = torch.cat([order[~tested[order]], order[tested[order]]])  # late are the last
     place = order.argsort()  # of each class in the new order
     names = tuple(splits.train.classes[i] for i in order)
     whole = [replace(part, labels=place[part.labels], classes=names) for part in splits]

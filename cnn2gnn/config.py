@@ -47,7 +47,9 @@ class DataConfig:
     group_column: str | None = _parameter(
         None, "column (speaker, patient) of a table: no value on both sides of the test cut"
     )
-    train_images: int | None = _parameter(None, "use so many training images; none: all", minimum=1)
+    train_images: int | None = _parameter(
+        None, "use so many training images, of those that validation leaves; none: all", minimum=1
+    )
     validation: float = _parameter(
         0.1, "share of the training images cut off for validation", minimum=0.01, maximum=0.5
     )

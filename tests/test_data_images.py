@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from cnn2gnn import load_data
 from cnn2gnn.data import DataError, ImageSet, augment, channel_statistics
 from cnn2gnn.data.decode import decode
 from cnn2gnn.data.pixels import Item
@@ -395,3 +396,9 @@ def test_a_set_names_what_it_cannot_be_made_of(wrong: dict, told: str) -> None:
     with pytest.raises(DataError, match=f"^{told}") as error:
         ImageSet(**right | wrong)
     assert "\n" not in str(error.value)
+
+
+def test_a_cell_that_ends_in_data_shows_a_line_a_part() -> None:
+    shown = repr(load_data("digits"))
+    assert "train=ImageSet('digits': 1,213 x image 1x8x8, 10 classes)" in shown
+    assert "tensor" not in shown and len(shown) < 250

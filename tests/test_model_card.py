@@ -19,6 +19,8 @@ from cnn2gnn.base import modules
 from cnn2gnn.base.files import load_tensors, save_tensors
 from cnn2gnn.cli.options import build_parser
 from cnn2gnn.config import Config
+from cnn2gnn.graph import AdaptiveNeighbours
+from cnn2gnn.registry import LEARNERS
 from cnn2gnn.report.model_card import command, model_card
 from cnn2gnn.report.tables import ONE_BATCH
 from cnn2gnn.runs import Run, manifest
@@ -87,14 +89,16 @@ def test_its_numbers_are_those_of_the_metrics(small_run: Run, tmp_path: Path) ->
     [
         ("adaptive", "that the student has learned"),
         ("cosine", "that the student has learned"),
+        ("mine", "that the student has learned"),
         ("fixed", "of the raw samples, in which nothing is learned"),
         ("fixed-features", "of the stem's features, whose distances are not learned"),
         ("whitened", "of the stem's whitened features, whose distances are not learned"),
     ],
 )
 def test_it_says_which_graphs_were_learned(
-    small_run: Run, tmp_path: Path, graph: str, says: str
+    registries: None, small_run: Run, tmp_path: Path, graph: str, says: str
 ) -> None:
+    LEARNERS.register("mine", lambda k: AdaptiveNeighbours(k))  # any function of k
     run = changed(small_run, tmp_path / "other", {"parameters": {"graph": graph}})
     assert f"in a graph {says} (`{graph}`)" in model_card(run)
 

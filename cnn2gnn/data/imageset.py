@@ -28,7 +28,7 @@ from cnn2gnn.registry import MODALITIES
 PART_BYTES = 2**24  # of images that are hashed, or counted, at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Square images with their labels.
 
@@ -58,6 +58,12 @@ class ImageSet:
     codec: str = ""
     originals: Originals | None = None
     logits: Tensor | None = None
+
+    def __repr__(self) -> str:
+        """One line, however many images: the last line of a notebook's cell shows it."""
+        shape = "x".join(map(str, self.images.shape[1:]))
+        classes = f"{len(self.classes)} classes"
+        return f"ImageSet({self.name!r}: {len(self.images):,} x {self.modality} {shape}, {classes})"
 
     def __post_init__(self) -> None:
         self._check_kinds()

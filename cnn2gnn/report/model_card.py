@@ -13,7 +13,7 @@ from typing import Any
 
 import cnn2gnn
 from cnn2gnn.base.modules import import_options
-from cnn2gnn.config import Config
+from cnn2gnn.config import Config, StudentConfig
 from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.models.given import NAME as GIVEN
 from cnn2gnn.registry import LEARNERS
@@ -106,13 +106,13 @@ def _what(run: Run, metrics: dict[str, Any]) -> str:
         return said + f"Each sample meets {student.k} training samples by chance, {whose}."
     return said + (
         f"Each sample meets the {student.k} most similar training samples{heads}, {whose}, in a "
-        f"graph {_origin(student.graph)} ({_code(student.graph)}); they are told with every "
+        f"graph {_origin(student)} ({_code(student.graph)}); they are told with every "
         "prediction, as its reasons."
     )
 
 
-def _origin(graph: str) -> str:
-    learner = LEARNERS[graph]
+def _origin(student: StudentConfig) -> str:
+    learner = LEARNERS[student.graph](student.k)  # what is registered may be any function of k
     if learner.space == "pixels":
         return "of the raw samples, in which nothing is learned"
     if learner.learns_keys:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnn2gnn.base.values import brief
 from cnn2gnn.graph import GraphLearner, SparseGraph
 
 Loss = Callable[..., Tensor]
@@ -44,7 +45,7 @@ def check_loss(loss: Loss, classes: int) -> None:
         ) from error
     if getattr(found, "shape", None) != () or not found.requires_grad:
         raise ValueError(
-            f"loss must give a scalar with a gradient to the student's logits, not {found!r}"
+            f"loss must give a scalar with a gradient to the student's logits, not {brief(found)}"
         )
     if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
         raise ValueError(f"loss {type(loss).__name__} has parameters, and nothing trains them")
@@ -80,6 +81,8 @@ def check_learner(learner: GraphLearner) -> None:
             f"{len(found.neighbours)} rows and sources={found.sources}"
         )
     if not (found.weights >= 0).all() or not found.weights.isfinite().all():
-        raise ValueError(f"{call} must give finite weights, none negative, not {found.weights}")
+        raise ValueError(
+            f"{call} must give finite weights, none negative, not {brief(found.weights)}"
+        )
     if ((found.neighbours == exclude[:, None]) & (found.weights > 0)).any():
         raise ValueError(f"{call} must give no query the key that `exclude` names")

@@ -202,7 +202,7 @@ class RuntimeConfig:
     deterministic: bool = _parameter(
         False, "same seed, same bits on a GPU too, or an error; a CPU gives them anyway"
     )
-    eval_batch_size: int = _parameter(500, "batch size of the batch protocol", minimum=2)
+    eval_batch_size: int = _parameter(500, "least batch size of the batch protocol", minimum=2)
     eval_repeats: int = _parameter(5, "reshuffles of the batch protocol", minimum=1)
     logger: str = _parameter(
         "",

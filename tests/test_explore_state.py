@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cnn2gnn.distillation.distil import distil
 from cnn2gnn.evaluation.mixing import class_mixing
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node
+from cnn2gnn.evaluation.sensitivity import batch_sensitivity
 from cnn2gnn.explore.clickable import ClickableMatrix
 from cnn2gnn.explore.graph_figures import matrix_figure
 from cnn2gnn.explore.matrices import show_mixing
@@ -124,6 +125,12 @@ def test_a_wrong_filter_is_one_error_and_changes_nothing(small_run, change, mess
     with pytest.raises(ValueError, match=message):
         state.with_filters(**change)
     assert len(state.listed) == len(state.nodes)
+
+
+def test_companions_change_where_images_are_few(small_run):
+    """In one batch of all, every order has the same companions."""
+    nodes = ExplorerState(small_run).nodes
+    assert batch_sensitivity(nodes, batch_size=len(nodes) - 1).max() > 1e-3
 
 
 def test_images_ranked_by_batch_sensitivity(small_run):

@@ -14,16 +14,22 @@ def batch_sensitivity(
 ) -> Tensor:
     """Standard deviation of each test node's true-class probability over random batches, `(N,)`.
 
-    Protocol `batch` of `evaluation`, every time with other companions.
+    Protocol `batch` of `evaluation`, every time with other companions. Of so few nodes that they
+    make one batch only, which has no other companions, it is 0.
 
     Args:
-        batch_size: test images that are predicted together; repeats: reshuffles, at least 2.
+        batch_size: test images that are predicted together, half of all at most; repeats:
+            reshuffles, at least 2.
     """
+    fewest = nodes.graph.neighbours.shape[1] + 2
+    batch_size = max(fewest, min(batch_size, len(nodes) // 2))
+    if len(nodes) < 2 * batch_size:
+        return torch.zeros(len(nodes))
     in_batches = InBatches(nodes.student, nodes.no_graph(), nodes.bank)
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(repeats):
         order = torch.randperm(len(nodes), generator=generator)
-        logits = in_batches(order, min(batch_size, len(nodes)))
+        logits = in_batches(order, batch_size)
         found.append(logits.softmax(1).gather(1, nodes.labels[TEST][:, None])[:, 0])
     return torch.stack(found).std(0)

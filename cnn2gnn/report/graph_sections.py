@@ -115,8 +115,7 @@ def images(result: Results) -> Section:
     """The images that the graph helped and harmed most, and the ones that depend on company."""
     nodes = result.nodes
     gain = measures.true_probability_gain(nodes)
-    k = nodes.graph.neighbours.shape[1]
-    sensitivity = batch_sensitivity(nodes, batch_size=max(100, k + 2))
+    sensitivity = batch_sensitivity(nodes)
     confidence, predicted = nodes.logits.softmax(1).max(1)
     mistakes = torch.where(predicted != nodes.labels[TEST], confidence, -1.0)
     source = result.source(NODES_FILE, BANK_FILE)

@@ -280,12 +280,13 @@ def test_ctrl_c_ends_the_kernel_and_says_how_to_go_on(workplace):
 def test_the_results_of_the_run_are_printed_and_sorted_is_called_an_audit(workplace, capsys):
     accuracy = {
         "no_graph": 0.91,
-        "batch": {"mean": 0.92, "std": 0.0, "repeats": 5},
+        "batch": {"mean": 0.92, "std": 0.0, "repeats": 5, "batch_size": 500},
         "inductive": 0.94,
         "sorted": 0.97,
     }
     student = {"parameters": 100_000, "bank_megabytes": 1.0, "accuracy": accuracy}
-    metrics = {"teacher": {"parameters": 270_000, "accuracy": 0.95}, "student": student}
+    teacher = {"parameters": 270_000, "accuracy": 0.95}
+    metrics = {"images": {"test": 10_000}, "teacher": teacher, "student": student}
     (workplace / "runs" / "demo").mkdir(parents=True)
     path = workplace / "runs" / "demo" / "metrics.json"
     path.write_text(json.dumps({**metrics, "baselines": {}}))

@@ -89,6 +89,13 @@ class Halved(GraphLayer):
         return replace(graph, weights=graph.weights / 2)
 
 
+class Negative(GraphLayer):
+    """Gives no weights of a mean."""
+
+    def forward(self, graph: SparseGraph, *places: Any) -> SparseGraph:
+        return replace(graph, weights=-graph.weights)
+
+
 class RowsStem(nn.Module):
     """Mean brightness of every row, twice."""
 
@@ -198,6 +205,10 @@ def test_a_thing_of_another_kind_is_refused(name: str, thing: Any, message: str)
         (LEARNERS, lambda k: nn.Identity(), "graph must be a GraphLearner, not Identity"),
         (LEARNERS, lambda: None, "graph='wrong' cannot be built: .* 0 positional arguments"),
         (LEARNERS, lambda k: Deaf(k), "must give no query the key"),
+        (LAYERS, lambda width, heads: nn.Identity(), "layer must be a GraphLayer, not Identity"),
+        (LAYERS, lambda width: None, "layer='wrong' cannot be built: .* positional arg"),
+        (LAYERS, lambda width, heads: Negative(width), "layer Negative.* must give finite weights"),
+        (LAYERS, lambda width, heads: GraphLayer(width), "layer GraphLayer.* fails"),
         (STEMS, lambda channels, size: nn.Conv2d(1, 4, 3), r"stem Conv2d gives \(1, 4, 6, 6\)"),
         (TEACHERS, lambda c, size, classes: None, "teacher='wrong' cannot be built"),
         (

@@ -13,8 +13,9 @@ from cnn2gnn.data import Splits
 from cnn2gnn.distillation.sizes import check_modality, check_sizes
 from cnn2gnn.distillation.teacher import new_teacher
 from cnn2gnn.models.given import NAME, given_teacher
-from cnn2gnn.registry import LEARNERS, LOSSES, STEMS, TEACHERS, Registry
+from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS, Registry
 from cnn2gnn.runs.own import Own
+from cnn2gnn.runs.trials import WIDTH, check_layer
 
 
 def fitting(config: Config, own: Own, splits: Splits) -> Own:
@@ -23,7 +24,7 @@ def fitting(config: Config, own: Own, splits: Splits) -> Own:
     Raises:
         ConfigError: see `check_modality` and `check_sizes`.
         DataError: the data bring no answers of a teacher's, or their parts do not fit together.
-        ValueError: an object of your own does not fit the data.
+        ValueError: an object of your own, or what you have registered, does not fit the data.
     """
     if own.teacher is None and config.teacher.teacher == NAME:
         own = replace(own, teacher=given_teacher(splits))
@@ -31,6 +32,9 @@ def fitting(config: Config, own: Own, splits: Splits) -> Own:
     check_modality(config, own, splits)
     registered_parts(config, own, splits).try_on(splits)
     check_sizes(config, own, splits)
+    layer = config.student.layer
+    if LAYERS.from_outside(layer):
+        check_layer(_built("layer", layer, lambda: LAYERS[layer](WIDTH, 1)))
     return own
 
 
@@ -50,9 +54,13 @@ def registered_parts(config: Config, own: Own, splits: Splits) -> Own:
     built = {}
     for part, (registry, name, make) in makers.items():
         if getattr(own, part) is None and registry.from_outside(name):
-            try:
-                with torch.random.fork_rng():  # whether it is tried changes no run
-                    built[part] = make()
-            except Exception as error:  # whatever the user's code stumbles over
-                raise ConfigError(f"{part}={name!r} cannot be built: {error}") from error
+            built[part] = _built(part, name, make)
     return Own(**built)
+
+
+def _built(part: str, name: str, make: Callable[[], Any]) -> Any:
+    try:
+        with torch.random.fork_rng():  # whether it is tried changes no run
+            return make()
+    except Exception as error:  # whatever the user's code stumbles over
+        raise ConfigError(f"{part}={name!r} cannot be built: {error}") from error

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.base.values import brief
-from cnn2gnn.graph import GraphLearner, SparseGraph
+from cnn2gnn.graph import GraphLayer, GraphLearner, SparseGraph
 
 Loss = Callable[..., Tensor]
-_WIDTH = 8  # of the keys that a learner is tried on
+WIDTH = 8  # of the keys that learners and layers are tried on
 _QUERIES = 3
 
 
@@ -62,12 +62,12 @@ def check_learner(learner: GraphLearner) -> None:
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"graph {name}: k={k} must be a whole number, at least 1, set by super()")
     generator = torch.Generator().manual_seed(0)
-    keys = torch.randn(2 * k + _WIDTH, _WIDTH, generator=generator)  # (M, w)
+    keys = torch.randn(2 * k + WIDTH, WIDTH, generator=generator)  # (M, w)
     exclude = torch.arange(_QUERIES)
-    call = f"graph {name}(queries {(_QUERIES, _WIDTH)}, keys {tuple(keys.shape)}, exclude)"
+    call = f"graph {name}(queries {(_QUERIES, WIDTH)}, keys {tuple(keys.shape)}, exclude)"
     tried = copy.deepcopy(learner)
     try:
-        tried.build(_WIDTH)
+        tried.build(WIDTH)
         tried.start(keys)
         found = tried(keys[:_QUERIES], keys, exclude)
     except Exception as error:  # whatever the user's learner stumbles over
@@ -86,3 +86,29 @@ def check_learner(learner: GraphLearner) -> None:
         )
     if ((found.neighbours == exclude[:, None]) & (found.weights > 0)).any():
         raise ValueError(f"{call} must give no query the key that `exclude` names")
+
+
+def check_layer(layer: GraphLayer) -> None:
+    """Try a copy of a layer on a made-up graph, whose last query has no edge.
+
+    Raises:
+        ValueError: it is no layer, fails, or gives no graph of the same neighbours with finite
+            weights, none of them negative.
+    """
+    check_kind("layer", layer, GraphLayer)
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randn(2 * _QUERIES, WIDTH, generator=generator)  # (M, w)
+    neighbours = torch.arange(2 * _QUERIES).view(_QUERIES, 2)
+    weights = torch.full((_QUERIES, 2), 0.5)
+    weights[-1] = 0
+    given = SparseGraph(neighbours, weights, sources=len(keys))
+    looked_at = torch.ones(len(keys)) if layer.counts else None
+    call = f"layer {type(layer).__name__}(graph, queries, keys, looked_at)"
+    try:
+        found = copy.deepcopy(layer)(given, keys[:_QUERIES], keys, looked_at)
+    except Exception as error:  # whatever the user's layer stumbles over
+        raise ValueError(f"{call} fails: {error}") from error
+    if not isinstance(found, SparseGraph) or not torch.equal(found.neighbours, neighbours):
+        raise ValueError(f"{call} must give the SparseGraph with other weights, nothing else")
+    if not (found.weights >= 0).all() or not found.weights.isfinite().all():
+        raise ValueError(f"{call} must give finite weights, none negative")

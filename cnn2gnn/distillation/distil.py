@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -48,16 +47,15 @@ def distil(
     given = {"teacher": teacher, "stem": stem, "graph": graph, "loss": loss}
     parameters |= {name: value for name, value in given.items() if isinstance(value, str)}
     own: dict[str, Any] = {n: v for n, v in given.items() if not isinstance(v, str)}
-    if config is not None:
-        check_kind("config", config, Config)
+    for name, thing, kind in (("config", config, Config), ("data", data, Splits)):
+        if thing is not None:
+            check_kind(name, thing, kind)
     if config is not None and parameters:
         raise ConfigError(f"give config or parameters ({', '.join(parameters)}), not both")
     config = Config.from_parameters(parameters) if config is None else config
-    bare = own.pop("teacher") if isinstance(teacher, nn.Module) else None
-    parts = Own(data, **own)
-    if bare is not None and not isinstance(bare, Teacher):
+    if isinstance(teacher, nn.Module) and not isinstance(teacher, Teacher):
         images = (load_splits(config.data) if data is None else data).train
-        bare = Teacher.around(bare, images)
-    session = Session.start(config, replace(parts, teacher=bare or parts.teacher))
+        own["teacher"] = Teacher.around(teacher, images)
+    session = Session.start(config, Own(data, **own))
     session.finish(session.student(), session.baselines())
     return session.run

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from cnn2gnn.base.files import replacing
 from cnn2gnn.compare.grid import Cell
 from cnn2gnn.compare.results import configuration, manifest_hash
-from cnn2gnn.models.quantisation import BITS
+from cnn2gnn.evaluation.bank_sizes import SHARES, fewer_nodes, inductive_accuracy
+from cnn2gnn.evaluation.protocols import no_graph
 from cnn2gnn.report.measures import batch_sizes
 from cnn2gnn.report.results import Results
 
@@ -24,7 +25,7 @@ COLUMNS = ["cell", "manifest", "protocol", "beside", "size", "accuracy"]
 def by_size(cells: Sequence[Cell], kept: Path) -> pd.DataFrame:
     """Return the students' accuracies by the size that their scope is about, as far as they have.
 
-    Scope `bank`: protocol inductive against smaller banks, as of `evaluation.bank_sizes`. Scope
+    Scope `bank`: protocol inductive against fewer nodes, as of `evaluation.bank_sizes`. Scope
     `batch`: shuffled test batches, the mean over reshuffles, as of `report.measures.batch_sizes`.
 
     Args:
@@ -61,9 +62,15 @@ def _measured(cell: Cell) -> pd.DataFrame:
         return means.assign(protocol="batch", beside=beside)
     if not result.has_sizes:
         return pd.DataFrame(columns=COLUMNS)
-    # the first are of all nodes: as saved, and with ever fewer bits; the last of these begins
-    found = result.bank_sizes.iloc[len(BITS) :]
-    shares = found["nodes"] / found["nodes"].iloc[0]
-    beside = [f"{share:.0%}" for share in shares]
-    found = found[["nodes", "test"]].set_axis(["size", "accuracy"], axis=1)
-    return found.assign(protocol="inductive", beside=beside)
+    student, test = result.nodes.student, result.splits.test
+    nodes = no_graph(student, test.images)
+    rows = [
+        {
+            "protocol": "inductive",
+            "beside": f"{share:.0%}",
+            "size": len(bank),
+            "accuracy": inductive_accuracy(student, nodes, bank, test.labels),
+        }
+        for share, bank in fewer_nodes(student, result.nodes.bank, (1.0, *SHARES))
+    ]
+    return pd.DataFrame(rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
+from torch import Tensor
 
 from cnn2gnn.data import Splits
 from cnn2gnn.evaluation.bank_changes import check_size
@@ -12,7 +13,7 @@ from cnn2gnn.evaluation.metrics import accuracy
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.models.bank import Bank
 from cnn2gnn.models.quantisation import BITS
-from cnn2gnn.models.student import Student
+from cnn2gnn.models.student import Student, StudentOutput
 
 SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)  # of the nodes of each class
 TOLERATED = 0.003  # accuracy that the chosen bank may cost on validation images
@@ -22,15 +23,23 @@ def smaller_banks(student: Student, bank: Bank) -> Iterator[tuple[str, Bank]]:
     """Yield the bank as it is and then smaller ones, by name, as far as the student takes them."""
     yield "as saved", bank
     for bits in BITS:
-        fewest = bank.rounded(bits)
-        yield f"keys of {bits} bits", student.network.scaled(fewest)
-    for share in SHARES:
+        yield f"keys of {bits} bits", student.network.scaled(bank.rounded(bits))
+    for share, smaller in fewer_nodes(student, bank, SHARES):
+        yield f"{bits} bits, {share:.0%} of the nodes", smaller
+
+
+def fewer_nodes(
+    student: Student, bank: Bank, shares: Iterable[float]
+) -> Iterator[tuple[float, Bank]]:
+    """Yield shares of the nodes with keys of the fewest bits, as far as the student takes them."""
+    fewest = bank.rounded(min(BITS))
+    for share in shares:
         smaller = fewest.condensed(share)
         try:
             check_size(student, smaller, f"share={share}")
         except ValueError:
             return
-        yield f"{bits} bits, {share:.0%} of the nodes", student.network.scaled(smaller)
+        yield share, student.network.scaled(smaller)
 
 
 def bank_sizes(student: Student, bank: Bank, splits: Splits) -> pd.DataFrame:
@@ -45,14 +54,16 @@ def bank_sizes(student: Student, bank: Bank, splits: Splits) -> pd.DataFrame:
     rows = []
     for name, smaller in smaller_banks(student, bank):
         found = {
-            part: accuracy(
-                inductive(student, nodes[part], smaller).logits,
-                images.labels.to(smaller.labels.device),
-            )
+            part: inductive_accuracy(student, nodes[part], smaller, images.labels)
             for part, images in parts.items()
         }
         rows.append({"bank": name, "nodes": len(smaller), "megabytes": smaller.megabytes, **found})
     return pd.DataFrame(rows)
+
+
+def inductive_accuracy(student: Student, nodes: StudentOutput, bank: Bank, labels: Tensor) -> float:
+    """Accuracy in [0, 1] of nodes, as of `protocols.no_graph`, that look into a bank."""
+    return accuracy(inductive(student, nodes, bank).logits, labels.to(bank.labels.device))
 
 
 def chosen(sizes: pd.DataFrame) -> str:

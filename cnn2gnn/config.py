@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from cnn2gnn.base.names import run_name
 from cnn2gnn.base.values import ConfigError, checked, unknown
-from cnn2gnn.registry import DATASETS, LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS
+from cnn2gnn.registry import DATASETS, LAYERS, LEARNERS, LOGGERS, LOSSES, STEMS, TEACHERS
 
 SEEDS = 2**32 - 1  # the largest that numpy takes, too
 
@@ -22,13 +22,17 @@ def _parameter(
     help: str,  # noqa: A002 - the word argparse and typer use for the same thing
     *,
     choices: Collection[str] | None = None,
+    several: bool = False,
     minimum: float | None = None,
     maximum: float | None = None,
     search: tuple[float, float] | None = None,
 ) -> Any:
-    """A field with what it means, what it allows, and between which values a sweep looks."""
+    """A field with what it means, what it allows, and between which values a sweep looks.
+
+    `several` of the choices, with commas between them, or none.
+    """
     metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
-    return field(default=default, metadata=metadata | {"search": search})
+    return field(default=default, metadata=metadata | {"several": several, "search": search})
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,8 @@ class RuntimeConfig:
     logger: str = _parameter(
         "",
         "who else is told of each epoch, comma-separated; empty: nobody",
-        choices=("", "tensorboard", "mlflow", "tensorboard,mlflow"),
+        choices=LOGGERS,
+        several=True,
     )
 
     @property

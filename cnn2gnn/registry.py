@@ -146,6 +146,15 @@ LOSSES = Registry(
     },
 )
 
+# logger(run folder, stage) -> what is called with the row of each epoch, a dict
+LOGGERS = Registry(
+    "logger",
+    {
+        "tensorboard": "cnn2gnn.runs.loggers:TensorBoardLog",
+        "mlflow": "cnn2gnn.runs.loggers:MLflowLog",
+    },
+)
+
 # source(request) -> Source: `data.source`. A name with a colon takes what stands behind it.
 DATASETS = Registry(
     "dataset",

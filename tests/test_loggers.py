@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cnn2gnn.base import extras
 from cnn2gnn.config import ConfigError
 from cnn2gnn.distillation.distil import distil
+from cnn2gnn.registry import LOGGERS
 from cnn2gnn.runs import Run
 from cnn2gnn.runs.epochs import EpochLog
 from cnn2gnn.runs.loggers import check_loggers, epoch_log, run_ended
@@ -101,6 +103,40 @@ def test_a_missing_library_and_an_unknown_logger_are_told_before_training(
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r"mlflow is not installed: .*'cnn2gnn\[logging\]'"):
         distil(config)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_logger_of_ones_own_hears_of_each_epoch(tmp_path: Path, registries: None) -> None:
+    made, heard = [], []
+
+    def mine(run: Path, stage: str) -> Callable[[dict[str, Any]], None]:
+        made.append((run.name, stage))
+        return lambda row: heard.append((stage, row["epoch"], row["loss"]))
+
+    LOGGERS.register("mine", mine)
+    few = {"train_images": 300, "epochs": 2, "graph_epochs": 1, "baselines": ""}
+    run = distil(small_config(tmp_path, run="heard", logger="mine,tensorboard", **few))
+    assert made == [("heard", stage) for stage in ("teacher", "student", "student-graph")]
+    kept = [(row["stage"], row["epoch"], row["loss"]) for row in run.history()]
+    assert [row for row in heard if row[0] != "teacher"] == kept
+    assert (run.folder / "tensorboard").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("logger", "error"),
+    [
+        ("mine,mine", "logger='mine,mine' must be one of tensorboard, mlflow, mine or several"),
+        ("mine,", "logger='mine,' must be one of"),
+        ("mine,tensorbord", "logger='mine,tensorbord' must be one of"),
+        ("mine", "logger='mine' must be callable, not 3"),
+    ],
+)
+def test_loggers_that_cannot_be_are_told_before_training(
+    tmp_path: Path, registries: None, logger: str, error: str
+) -> None:
+    LOGGERS.register("mine", 3)
+    with pytest.raises(ConfigError, match=error):
+        distil(small_config(tmp_path, logger=logger))
     assert [*tmp_path.iterdir()] == []
 
 

@@ -62,13 +62,16 @@ def test_parts_of_ones_own_run_as_shown(tmp_path: Path) -> None:
     code = f"""
 import my_parts
 from cnn2gnn import distil, load_run
-distil(dataset="digits", run="named", stem="rows", loss="regression", {short})
+distil(dataset="digits", run="named", stem="rows", loss="regression", logger="said", {short})
 stem = my_parts.Rows(1, 8)
 distil(dataset="digits", run="handed", stem=stem, loss=my_parts.regression, {short})
 print(load_run("named").load_student().stem_name)
 print(load_run("handed", stem=stem).load_student().stem_name)
 """
-    assert told_by(code, tmp_path).split() == ["rows", "Rows"]
+    *epochs, named, handed = told_by(code, tmp_path).splitlines()
+    stages = ["teacher", "student", "student-graph"]
+    assert [line.split()[:3] for line in epochs] == [["named", stage, "0"] for stage in stages]
+    assert (named, handed) == ("rows", "Rows")
 
 
 def test_the_table_lists_every_parameter() -> None:

@@ -45,9 +45,20 @@ def _checked(name: str, meta: Mapping[str, Any], type_: Any, value: Any) -> Any:
         raise ConfigError(f"{name}={brief(value)} must be of type {base.__name__}")
     if value in (math.inf, -math.inf):
         raise ConfigError(f"{name}={value!r} must be finite")
-    if meta["choices"] is not None and value not in meta["choices"]:
-        raise ConfigError(f"{name}={brief(value)} must be one of {_listed(meta['choices'])}")
+    if meta["choices"] is not None and not _chosen(value, meta):
+        several = " or several, with commas between them" if meta.get("several") else ""
+        raise ConfigError(
+            f"{name}={brief(value)} must be one of {_listed(meta['choices'])}{several}"
+        )
     return _within(name, value, meta["minimum"], meta["maximum"])
+
+
+def _chosen(value: Any, meta: Mapping[str, Any]) -> bool:
+    """Whether a value is among the choices; of several, each is, and none twice."""
+    if not meta.get("several"):
+        return value in meta["choices"]
+    names = value.split(",") if value else []
+    return {*names} <= {*meta["choices"]} and len({*names}) == len(names)
 
 
 def whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:

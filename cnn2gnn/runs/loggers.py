@@ -1,7 +1,8 @@
-"""Where else an epoch's row goes: TensorBoard and MLflow, as the parameter `logger` asks.
+"""Where else an epoch's row goes: TensorBoard, MLflow, your own, as the parameter `logger` asks.
 
 `metrics.jsonl` stays what the kit itself reads. The row of an epoch that a killed process had
 logged already comes once more: neither library is left with two of them.
+A logger of your own stands in `registry.LOGGERS`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn2gnn.base.extras import needed
+from cnn2gnn.base.values import ConfigError, brief
+from cnn2gnn.registry import LOGGERS
 from cnn2gnn.runs import mlflow_run
 from cnn2gnn.runs.epochs import EpochLog
 
@@ -60,12 +63,6 @@ class MLflowLog:
         _tell(client, run_id, self.stage, row)
 
 
-LOGS: dict[str, Callable[[Path, str], Callable[[Row], None]]] = {
-    "tensorboard": TensorBoardLog,
-    "mlflow": MLflowLog,
-}
-
-
 def epoch_log(folder: Path, stage: str, run: Path, logger: str) -> Callable[[Row], None]:
     """Return what takes the row of an epoch.
 
@@ -73,10 +70,12 @@ def epoch_log(folder: Path, stage: str, run: Path, logger: str) -> Callable[[Row
         folder: of `metrics.jsonl`: the run's, or the teacher's that it shares with others.
         run: the run's own folder. logger: which others take it too, comma-separated.
     """
-    logs: list[Callable[[Row], None]] = [EpochLog(folder, stage)]
-    logs += [LOGS[name](run, stage) for name in _names(logger)]
+    logs: list[Callable[[Row], None]] = []
 
     def log(row: Row) -> None:
+        if not logs:  # not before, for only one of several processes logs
+            logs.append(EpochLog(folder, stage))
+            logs.extend(LOGGERS[name](run, stage) for name in _names(logger))
         for each in logs:
             each(row)
 
@@ -88,11 +87,14 @@ def check_loggers(logger: str, runs_dir: Path) -> None:
 
     Raises:
         ConfigError: one is not; the extra that brings it is named. Or MLflow's store cannot be
-            opened.
+            opened, or a logger of your own cannot be called.
     """
     names = _names(logger)
     for name in names:
-        needed(name, "logging")
+        if not LOGGERS.from_outside(name):
+            needed(name, "logging")
+        elif not callable(LOGGERS[name]):
+            raise ConfigError(f"logger={name!r} must be callable, not {brief(LOGGERS[name])}")
     if "mlflow" in names:
         mlflow_run.store(runs_dir)
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from cnn2gnn import Predictor, distil, load_data
 from cnn2gnn.config import Config
-from cnn2gnn.data import DataError
+from cnn2gnn.data import DataError, ImageSet, Splits
 from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
-from cnn2gnn.models.given import GivenAnswers
+from cnn2gnn.models.given import GivenAnswers, given_teacher
 
 
 def vectors(count: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -189,3 +189,17 @@ def test_a_given_teacher_knows_samples_far_from_the_origin() -> None:
     samples = 1000 + 0.1 * torch.randn(300, 64, generator=torch.Generator().manual_seed(0))
     answers = torch.arange(300).float()[:, None]
     assert torch.equal(GivenAnswers(samples, answers)(samples), answers)
+
+
+def test_a_given_teacher_answers_for_images_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def part(count: int) -> ImageSet:
+        images = torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+        said = torch.randn(count, 2, generator=generator)
+        return ImageSet(images, torch.arange(count) % 2, ("no", "yes"), "mine", logits=said)
+
+    splits = Splits(part(50), part(20), part(20))
+    teacher = given_teacher(splits)
+    for each in splits:
+        assert each.logits is not None and torch.equal(teacher(each.images), each.logits)

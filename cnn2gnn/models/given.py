@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.data import DataError, Splits
+from cnn2gnn.models.layers import as_floats
 from cnn2gnn.models.teacher import Teacher
 
 NAME = "given"
@@ -15,12 +16,12 @@ class GivenAnswers(nn.Module):
     """Repeats the logits of the sample that lies nearest: of the one that is asked for, itself.
 
     Args:
-        samples: `(N, …)`, floats; logits: `(N, classes)`.
+        samples: `(N, …)`; those of uint8 count as shares of 255. logits: `(N, classes)`.
     """
 
     def __init__(self, samples: Tensor, logits: Tensor) -> None:
         super().__init__()
-        self.register_buffer("keys", samples.flatten(1).float())  # (N, d)
+        self.register_buffer("keys", as_floats(samples.flatten(1)))  # (N, d)
         self.register_buffer("answers", logits)
         self.keys: Tensor
         self.answers: Tensor
@@ -30,7 +31,8 @@ class GivenAnswers(nn.Module):
         with torch.autocast(samples.device.type, enabled=False):
             # from differences: ‖x‖² − 2 q·x would lose the digits of samples far from the origin
             exactly = "donot_use_mm_for_euclid_dist"
-            distances = torch.cdist(samples.flatten(1).float(), self.keys, compute_mode=exactly)
+            queries = as_floats(samples.flatten(1))  # (B, d)
+            distances = torch.cdist(queries, self.keys, compute_mode=exactly)  # (B, N)
         return self.answers[distances.argmin(1)]
 
 

@@ -62,6 +62,16 @@ def test_the_order_of_the_nodes_and_the_unknown_answers_do_not_matter(seed: int)
     torch.testing.assert_close(again, found[order], rtol=1e-3, atol=1e-4)
 
 
+def test_far_from_all_labels_the_equations_are_solved_as_well() -> None:
+    """Along a line what a label gives falls by a factor of a million in a hundred nodes."""
+    graph = AdaptiveNeighbours(2)(torch.arange(150).float()[:, None])
+    known = torch.zeros(150, dtype=torch.bool)
+    known[[1, 3, 5]] = True
+    answers = torch.eye(3)[torch.arange(150) % 3]
+    found = spread(graph, answers, known).numpy()
+    np.testing.assert_allclose(found, by_hand(graph, answers, known), atol=1e-4)
+
+
 def test_unknown_nodes_have_the_classes_in_the_shares_of_the_known() -> None:
     """Exactly so before the answers of each node are brought to a sum of 1; here, nearly."""
     graph = AdaptiveNeighbours(2)(torch.arange(40).float()[:, None])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 FAR = 0.99  # α, as both papers have it: a label still has half its weight after 69 steps
-TOLERANCE = 1e-6  # of the residual of the linear equations, relative
+TOLERANCE = 1e-13  # of the residual, relative: F of far nodes is small, and its shares count too
 
 
 @torch.no_grad()

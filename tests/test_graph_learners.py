@@ -330,6 +330,16 @@ def test_a_gate_that_closes_has_fewer_neighbours_and_not_the_same_number_everywh
     assert all(count.min() >= 1 for count in counts) and len(counts[1].unique()) > 2
 
 
+@pytest.mark.parametrize("bias", [-9.0, -12.0, -20.0, -200.0])
+def test_of_a_gate_that_is_all_but_closed_the_nearest_has_all_weight(bias):
+    learner, x = LEARNERS["adaptive-k"](20), features(100, 400, dtype=torch.float32)
+    torch.nn.init.constant_(learner.gate.bias, bias)
+    graph = learner(x.requires_grad_())
+    assert graph.weights[:, 0].eq(1).all() and graph.weights[:, 1:].eq(0).all()
+    (graph.weights * torch.arange(20)).sum().backward()
+    assert x.grad.isfinite().all() and learner.gate.bias.grad.isfinite().all()
+
+
 def test_cosine_refuses_what_its_length_cannot_be_told_of():
     huge = 1e30 * torch.ones(6, 2)
     with pytest.raises(ValueError, match="keys: 6 of 6 rows hold NaN, infinity or "):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn2gnn.graph.distances import chosen_distances
-from cnn2gnn.graph.learners import AdaptiveNeighbours, adaptive_weights
+from cnn2gnn.graph.learners import AdaptiveNeighbours
 from cnn2gnn.graph.search import count_candidates
 from cnn2gnn.graph.sparse import SparseGraph
 
@@ -17,10 +17,11 @@ class LearnedK(AdaptiveNeighbours):
     """Adaptive neighbours within a boundary that a gate draws in.
 
         b_i = d_i,(1) + g_i·(d_i,(k+1) − d_i,(1)),  g_i = sigmoid(a·p_i + c)
-        s_ij = (b_i − d_ij)₊ / Σ_l (b_i − d_il)₊
+        s_ij = (b_i − d_ij)₊ / Σ_l (b_i − d_il)₊ = (g_i − p_ij)₊ / Σ_l (g_i − p_il)₊
 
-    p_i is the profile of the distances, (d_i,(l) − d_i,(1)) / (d_i,(k+1) − d_i,(1)) for l = 2 … k.
-    Where the gate is open, g_i = 1, these are the adaptive neighbours; the less it is, the fewer.
+    p_i is the profile of the distances, p_ij = (d_ij − d_i,(1)) / (d_i,(k+1) − d_i,(1)); the gate
+    is told those of l = 2 … k. Where it is open, g_i = 1, these are the adaptive neighbours; the
+    less it is, the fewer, down to one.
     """
 
     any_k = False  # the gate was trained for k distances
@@ -47,11 +48,13 @@ class LearnedK(AdaptiveNeighbours):
         """Ascending distances `(N, k+1)` to row-stochastic weights `(N, k)`."""
         first, last = distances[:, :1], distances[:, -1:]  # (N, 1)
         width = last - first
-        tied = width <= torch.finfo(distances.dtype).eps * last  # (N, 1)
-        profile = (distances - first) / width.masked_fill(tied, 1)  # (N, k+1), from 0 to 1
-        told = profile[:, 1:-1] if self.k > 1 else profile[:, :1]  # (N, k−1)
+        limits = torch.finfo(distances.dtype)
+        # the gradient divides by the width, which must not vanish
+        tied = width <= (limits.eps * last).clamp(min=limits.tiny**0.5)  # (N, 1)
+        profile = (distances[:, :-1] - first) / width.masked_fill(tied, 1)  # p_ij, (N, k)
+        told = profile[:, 1:] if self.k > 1 else profile  # (N, k−1)
         gate = torch.sigmoid(self.gate(told.to(self.gate.weight.dtype))).to(distances.dtype)
-        boundary = first + gate * width  # b_i, (N, 1)
-        # beyond the boundary there is no distance left: their margin, and weight, is 0
-        within = torch.minimum(distances[:, :-1], boundary)  # (N, k)
-        return adaptive_weights(torch.cat([within, boundary], 1))
+        # in units of the width: differences of nearly equal distances would lose a narrow gate
+        margins = (gate.clamp(min=limits.eps) - profile).clamp(min=0)  # (N, k), the first > 0
+        # s_ij = (g_i − p_ij)₊ / Σ_l (g_i − p_il)₊
+        return (margins / margins.sum(1, keepdim=True)).masked_fill(tied, 1 / self.k)

@@ -118,6 +118,13 @@ def test_heads_start_apart_and_the_first_from_whitening() -> None:
     assert not torch.allclose(first, second, atol=0.1)
 
 
+def test_of_a_single_feature_heads_start_apart_too() -> None:
+    network = GraphNetwork(1, 3, Heads(AdaptiveNeighbours(4), 3))
+    network.start_keys(points(50, 0, 1).float(), torch.arange(50) % 3)
+    started = network.project.weight[:, 0]
+    assert started.isfinite().all() and len(started.unique()) == 3
+
+
 @pytest.mark.parametrize("learner", [FixedNeighbours(3), RandomNeighbours(3)])
 def test_what_does_not_go_by_keys_has_no_heads(learner: torch.nn.Module) -> None:
     with pytest.raises(ValueError, match="heads=2 needs a graph that goes by distances"):

@@ -18,7 +18,7 @@ from cnn2gnn.models.keys import ROWS, principal, whitening
 from cnn2gnn.models.layers import Gate, gate_numbers
 from cnn2gnn.models.output import StudentOutput
 
-SHAKEN = 0.5  # deviation of a head's start from whitening, as a share of P's own
+SHAKEN = 0.5  # deviation of a head's start from whitening, as a share of P's own size
 DIFFERENCE_WIDTH = 64  # hidden width of Δ
 _CHUNK = 1000  # nodes of a bank that look for neighbours at once
 
@@ -116,9 +116,10 @@ class GraphNetwork(nn.Module):
         start = whitening(features, labels, width) if whitens else principal(features, width)
         heads[0].copy_(start.T)
         generator = torch.Generator().manual_seed(0)  # of its own: all processes start alike
+        size = start.T.square().mean(1, keepdim=True).sqrt()  # (w, 1); of one feature, too
         for head in heads[1:]:
             noise = torch.randn(start.T.shape, generator=generator).to(start)
-            head.copy_(start.T + SHAKEN * noise * start.T.std(1, keepdim=True))
+            head.copy_(start.T + SHAKEN * noise * size)
         self.learner.start(self.keys(features))
 
     def forward(

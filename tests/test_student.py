@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,22 @@ def test_a_bank_is_refused_in_training_mode() -> None:
     bank = student.bank(IMAGES, LABELS)
     with pytest.raises(ValueError, match=r"evaluation mode; call student\.eval\(\)"):
         student.train()(IMAGES[:6], bank)
+
+
+def test_no_bank_is_made_in_training_mode_or_without_a_graph() -> None:
+    """Its keys would be of batch statistics, and those of the student would move."""
+    student = make()
+    bank, before = student.bank(IMAGES, LABELS), copy.deepcopy(student.state_dict())
+    student.train()
+    for add in (
+        lambda: student.bank(IMAGES, LABELS),
+        lambda: student.enlarged(bank, IMAGES, LABELS),
+    ):
+        with pytest.raises(ValueError, match=r"evaluation mode; call student\.eval\(\)"):
+            add()
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    with pytest.raises(ValueError, match=r"no graph \(graph='none'\): it takes no bank"):
+        make(graph="none").bank(IMAGES, LABELS)
 
 
 def test_a_bank_prediction_ignores_the_other_queries() -> None:

@@ -114,8 +114,8 @@ class Student(nn.Module):
             ValueError: a bank while in training mode; its keys are those of evaluation mode, and
                 against them the batch statistics of training lead the search astray.
         """
-        if bank is not None and self.training:
-            raise ValueError("a bank is for a student in evaluation mode; call student.eval()")
+        if bank is not None:
+            self._check_mode()
         return self.network(self.embed(images), bank, exclude, self.pixels(images))
 
     def pixels(self, images: Tensor) -> Tensor | None:
@@ -141,10 +141,12 @@ class Student(nn.Module):
         """Return the bank of training images `(M, C, H, W)` with labels `(M,)`.
 
         Raises:
-            ValueError: fewer than k + 2 images.
+            ValueError: fewer than k + 2 images, a student without graph, or one in training mode.
         """
         learner = self.network.learner
-        if learner is not None and len(images) < learner.k + 2:
+        if learner is None:
+            raise ValueError("this student has no graph (graph='none'): it takes no bank")
+        if len(images) < learner.k + 2:
             raise ValueError(
                 f"a bank needs at least k + 2 = {learner.k + 2} images, not {len(images)}"
             )
@@ -159,9 +161,14 @@ class Student(nn.Module):
         return self.network.scaled(replace(bank, radii=None).joined(nodes))
 
     def _nodes(self, images: Tensor, labels: Tensor) -> Bank:
+        self._check_mode()
         features = self.features(images)  # (M, d)
         pixels = self.pixels(images)
         return self.network.bank(features, labels.to(features.device), pixels).compact()
+
+    def _check_mode(self) -> None:
+        if self.training:
+            raise ValueError("a bank is for a student in evaluation mode; call student.eval()")
 
     @property
     def architecture(self) -> dict[str, Any]:

@@ -124,6 +124,9 @@ class Cnn2GnnClassifier(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, allow_nd=True, reset=False)
         if X.ndim != self._axes:
             raise ValueError(f"X has {X.ndim} axes, but was fitted with {self._axes}")
+        if (found := _image_shape(X)) != self._shape:
+            told = "{} channels and a side of {}"
+            raise ValueError(f"X has {told.format(*found)}, not {told.format(*self._shape)}")
         if len(self.predictor_.classes) > len(self.classes_):
             raise ValueError(
                 f"predictor_ knows classes that came later, {', '.join(self.predictor_.classes)}: "

@@ -166,3 +166,18 @@ def test_of_classes_that_came_later_it_says_nothing(fitted: Cnn2GnnClassifier) -
 def test_other_axes_than_in_training_are_refused(fitted: Cnn2GnnClassifier) -> None:
     with pytest.raises(ValueError, match="X has 2 axes, but was fitted with 3"):
         fitted.predict(IMAGES[:, 0])
+
+
+@pytest.mark.parametrize("layout", ["grey", "channels first", "channels last"])
+def test_images_of_another_shape_than_in_training_are_refused(layout: str) -> None:
+    places = {"grey": (), "channels first": (1,), "channels last": (3,)}[layout]
+    classifier = quick(epochs=1).fit(np.expand_dims(IMAGES, places), LABELS)
+    oblong = np.expand_dims(IMAGES[:, :, :5], places)
+    with pytest.raises(ValueError, match="images must be square"):
+        classifier.predict(oblong)
+    if layout == "channels first":
+        with pytest.raises(ValueError, match="1 channels and a side of 16, not 1 channels and a"):
+            classifier.predict(IMAGES.repeat(2, 1).repeat(2, 2)[:, None])
+    if layout == "channels last":
+        with pytest.raises(ValueError, match="3 channels and a side of 8, not 1 channels and a"):
+            classifier.predict(IMAGES[..., None].repeat(3, 3))

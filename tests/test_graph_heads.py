@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from cnn2gnn import Predictor, distil
 from cnn2gnn.config import ConfigError
+from cnn2gnn.evaluation.nodes import TEST, RunNodes
+from cnn2gnn.evaluation.sensitivity import batch_sensitivity
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.explore.whatif import predict, without_each_edge
 from cnn2gnn.graph import (
@@ -161,6 +164,17 @@ def test_a_student_of_two_heads_is_explained_edge_by_edge(two_heads: Run) -> Non
     assert len(without_each_edge(state.nodes, node)) == len(found.neighbours)
     total = found.base_logits + found.hidden + found.contributions.sum(0)
     torch.testing.assert_close(total, found.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_companions_of_two_heads_change_where_images_are_few(two_heads: Run) -> None:
+    """Two heads of ten neighbours need batches of twelve, not of twenty-two."""
+    nodes = RunNodes.load(two_heads)
+    some = {
+        name: {part: values[: 30 if part == TEST else None] for part, values in held.items()}
+        for name, held in (("labels", nodes.labels), ("base_logits", nodes.base_logits))
+    }
+    few = replace(nodes, features=nodes.features[:30], logits=nodes.logits[:30], **some)
+    assert batch_sensitivity(few, batch_size=15).max() > 1e-3
 
 
 def test_a_predictor_of_two_heads_lists_each_neighbour_once(two_heads: Run) -> None:

@@ -21,7 +21,9 @@ def batch_sensitivity(
         batch_size: test images that are predicted together, half of all at most; repeats:
             reshuffles, at least 2.
     """
-    fewest = nodes.graph.neighbours.shape[1] + 2
+    learner = nodes.student.network.learner
+    assert learner is not None  # `RunNodes.load` refused a run without graph
+    fewest = learner.k + 2  # of each head
     batch_size = max(fewest, min(batch_size, len(nodes) // 2))
     if len(nodes) < 2 * batch_size:
         return torch.zeros(len(nodes))

@@ -283,6 +283,8 @@ def test_the_comparison_has_a_row_for_each_method() -> None:
     assert table["method"].tolist() == ["student", *["graph", "class means"] * 2]
     assert table["images"].tolist() == ["0", "3", "3", "all", "all"]
     assert table["new"].tolist()[0] == 0 and (table["new"][1:] == 1).all()
+    none = compare(predictor().student, apart, [0], seed=0)
+    assert none["images"].tolist() == ["0"] * 3 and (none["new"] == 0).all()
     again = trained_again(predictor(classes=4).student, apart)
     assert again.columns.tolist() == table.columns.tolist()
 

@@ -209,7 +209,8 @@ def compare(student: Student, apart: Apart, sizes: Sequence[int | None], seed: i
         }
         for method, predicted in said.items():
             found = accuracies(predicted, labels, known)
-            rows.append({"images": str(size or "all"), "method": method} | found)
+            shown = "all" if size is None else str(size)
+            rows.append({"images": shown, "method": method} | found)
     return pd.DataFrame(rows)
 
 

@@ -217,6 +217,15 @@ def test_rounded_keys_are_for_many_queries_among_many_keys_in_float32(monkeypatc
     assert looked == [16]
 
 
+def test_numbers_lose_as_much_as_the_bound_says():
+    numbers = torch.linspace(1, 2, 2**17, dtype=torch.float64)
+    halves = numbers.float().bfloat16()  # as ½‖x‖² − m is held: in two parts
+    rest = (numbers - halves.double()).float().bfloat16()
+    for found, unit in ((halves.double(), rough._UNIT), (halves.double() + rest, rough._UNIT**2)):
+        lost = ((found - numbers).abs() / numbers).max().item()
+        assert 0.4 * unit < lost <= unit
+
+
 def test_held_keys_are_rounded_once(monkeypatch):
     torch.manual_seed(0)
     rounding(monkeypatch)

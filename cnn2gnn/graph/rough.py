@@ -23,7 +23,7 @@ from cnn2gnn.base.processor import computes_in_bf16
 QUERIES, KEYS = 16, 16_384  # from so many of both on it pays; of held keys, from one query on
 SPARE = 8  # proposals beyond 2k: the more, the more rows are sure
 _ROWS = 8192  # keys rounded at a time
-_UNIT = 2.0**-9  # the largest relative error of a number in bf16
+_UNIT = 2.0**-8  # the largest relative error of a number in bf16
 _TINY = 2.0**-80  # below it, products of two numbers may vanish: nothing is sure
 
 
@@ -51,7 +51,7 @@ def proposed(k: int) -> int:
 def apart(near: Tensor, far: Tensor) -> Tensor:
     """Whether scores ρ̃ `(c,)` differ by more than their own rounding to bf16 can explain."""
     near, far = near.float(), far.float()
-    return far - near > 2 * _UNIT * (near.abs() + far.abs())
+    return far - near > _UNIT * (near.abs() + far.abs())
 
 
 class RoundedKeys(NamedTuple):
@@ -113,7 +113,7 @@ class RoundedKeys(NamedTuple):
         # ‖q − q̃‖·‖x_j‖ + ‖q̃‖·‖x_j − x̃_j‖
         error = away * self.reach + torch.linalg.vector_norm(rounded, dim=1) * self.lost
         # of ρ̃ itself, of ½‖x_j‖² − m in two parts, and of sums in float32
-        error = error + 2 * _UNIT * last.abs() + _UNIT**2 * self.high
+        error = error + _UNIT * last.abs() + _UNIT**2 * self.high
         sums = (squares.sqrt() + self.reach).square() + self.high + self.mean
         error = error + (moved.shape[1] + 64) * 2.0**-23 * sums + _TINY
         # ‖q − x‖² = ‖q‖² + 2(ρ + m)

@@ -86,7 +86,7 @@ LEARNERS = Registry(
     },
 )
 
-# layer(key_width, heads) -> GraphLayer
+# layer(width of a key, all heads together, heads) -> GraphLayer
 LAYERS = Registry(
     "layer",
     {

@@ -15,7 +15,7 @@ class GraphLayer(nn.Module):
     """What all layers share: `layer(graph, queries, keys, looked_at) -> SparseGraph`.
 
     Args:
-        width: dimensions of a key.
+        width: dimensions of a key, those of all heads together.
         heads: of the learner.
 
     Attributes:

@@ -319,6 +319,24 @@ def test_what_fails_in_a_process_of_its_own_is_told_in_one_line(tmp_path: Path) 
     assert done.stderr.splitlines()[-1].startswith("cnn2gnn: ConfigError: unknown parameter 'ep")
 
 
+def test_two_processes_learn_from_labels_alone(tmp_path: Path) -> None:
+    """One of them holds the run."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        "from conftest import small_config\n"
+        "from cnn2gnn.distillation.on_labels import learn_from_labels\n"
+        "from cnn2gnn.runs import load_splits\n"
+        "few = {'train_images': 100, 'epochs': 1, 'graph_epochs': 1}\n"
+        "config = small_config(pathlib.Path(sys.argv[1]), run='labels', **few)\n"
+        "learn_from_labels(config, load_splits(config.data))\n"
+    )
+    run_in_two(str(script), str(tmp_path))
+    stages = Run.open(tmp_path / "labels").manifest["stages"]
+    assert {by["hardware"]["world_size"] for by in stages.values()} == {2}
+    assert [*stages] == ["student", "student-graph"]
+
+
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for amx, avx, expected in (

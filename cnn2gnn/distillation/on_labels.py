@@ -32,7 +32,9 @@ def learn_from_labels(config: Config, splits: Splits) -> Student:
     own.try_on(splits)
     check_sizes(config, own, splits)
     run = Run.create(config, splits, own)
-    run.lock()
-    student = Students(run, start(config, None), splits).obtain("student", config, None)
+    fabric = start(config, None)
+    if fabric.is_global_zero:
+        run.lock()
+    student = Students(run, fabric, splits).obtain("student", config, None)
     run.unlock()
     return student

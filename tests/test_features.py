@@ -13,11 +13,12 @@ from conftest import small_config
 from PIL import Image
 
 from cnn2gnn import Predictor, distil, load_data
-from cnn2gnn.config import Config
+from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, ImageSet, Splits
 from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.models.given import GivenAnswers, given_teacher
+from cnn2gnn.models.teacher import Teacher
 
 
 def vectors(count: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +88,17 @@ def test_answers_that_come_with_the_data_are_no_object_of_ones_own(
     asked = {"dataset": f"features:{tmp_path / 'f.npz'}", "stem": "features", "teacher": "given"}
     with pytest.raises(InterruptedError, match="students"):
         distil(small_config(tmp_path, **asked))
+
+
+def test_answers_that_come_with_the_data_leave_no_place_for_another_teacher(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels, logits=np.eye(2)[labels])
+    asked = {"dataset": f"features:{tmp_path / 'f.npz'}", "stem": "features", "teacher": "given"}
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 2))
+    for teacher in (network, Teacher(network, [0.0] * 6, [1.0] * 6, "mine")):
+        with pytest.raises(ConfigError, match="teacher='given' takes the answers .* leaves no pl"):
+            distil(small_config(tmp_path, run="two", **asked), teacher)
+    assert not (tmp_path / "two").exists()
 
 
 def test_previews_may_be_pictures(tmp_path: Path) -> None:

@@ -22,11 +22,17 @@ def fitting(config: Config, own: Own, splits: Splits) -> Own:
     """Check all that a run is made of, and return it with the teacher that came with the data.
 
     Raises:
-        ConfigError: see `check_modality` and `check_sizes`.
+        ConfigError: see `check_modality` and `check_sizes`; or a teacher is handed over beside the
+            answers that came with the data.
         DataError: the data bring no answers of a teacher's, or their parts do not fit together.
         ValueError: an object of your own, or what you have registered, does not fit the data.
     """
-    if own.teacher is None and config.teacher.teacher == NAME:
+    if config.teacher.teacher == NAME:
+        if own.teacher is not None:
+            raise ConfigError(
+                f"teacher={NAME!r} takes the answers that came with the data and leaves no place "
+                "for a teacher of your own: name another, or hand none over"
+            )
         own = replace(own, teacher=given_teacher(splits))
     own.try_on(splits)
     check_modality(config, own, splits)

@@ -19,6 +19,7 @@ from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.models.given import GivenAnswers, given_teacher
 from cnn2gnn.models.teacher import Teacher
+from cnn2gnn.runs.manifest import check_config
 
 
 def vectors(count: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +62,7 @@ def test_a_teacher_elsewhere_teaches_by_its_logits(tmp_path: Path, suffix: str) 
         pd.DataFrame(held | {"preview": previews}).to_parquet(path)
     asked = {"dataset": f"features:{path}", "stem": "features", "teacher": "given"}
     run = distil(small_config(tmp_path, run="given", **asked, epochs=2))
+    check_config(run.config)  # a comparison that is started again goes on with it
     splits = load_data(f"features:{path}")  # from the cache of decoded samples
     assert torch.equal(splits.test.logits, run.load_splits().test.logits)
     right = (splits.test.logits.argmax(1) == splits.test.labels).float().mean().item()

@@ -15,6 +15,7 @@ from cnn2gnn.base.files import BrokenFileError, read_json, write_json
 from cnn2gnn.base.shapes import Shape, misfit
 from cnn2gnn.config import BEFORE, Config, ConfigError
 from cnn2gnn.data import DataError, Splits
+from cnn2gnn.models.given import NAME as GIVEN
 from cnn2gnn.runs.environment import environment
 from cnn2gnn.runs.epochs import learned
 from cnn2gnn.runs.hardware import resolved_hardware
@@ -118,6 +119,8 @@ def check_config(config: Config) -> None:
         return
     before = read(folder)
     then = bound_parameters(before) | _objects(before)
+    if config.teacher.teacher == GIVEN:  # which is noted as an object, but the data bring it along
+        then.pop("own teacher", None)
     now = bound_parameters({"parameters": config.parameters()})
     now |= _objects({"own": {}, "registered": registered(config)})
     if asked != "auto":  # what auto becomes is known where the run is: on a cluster, not here

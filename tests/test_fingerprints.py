@@ -110,8 +110,9 @@ def test_training_mode_and_builtins_have_fingerprints() -> None:
 def test_another_process_finds_the_same(tmp_path: Path) -> None:
     """Also of what was typed into a console, which has no source."""
     (tmp_path / "mine.py").write_text(
-        "import functools\n"
+        "import functools, numpy\n"
         "class Kept:\n    def __init__(self):\n        self.a = [1, {2: 'b'}]\n"
+        "        self.names = numpy.array([str(5), None], dtype=object)\n"
         "    def __call__(self, x):\n        return x\n"
         "def f(x, a=1):\n    return x\n"
         "part = functools.partial(f, a=2)\n"

@@ -56,6 +56,8 @@ def _told(thing: Any, above: frozenset[int]) -> str:
         return f"[{', '.join(map(tell, thing))}]"
     if isinstance(thing, set | frozenset):
         return tell(sorted(map(tell, thing)))
+    if getattr(getattr(thing, "dtype", None), "hasobject", False):  # numpy: its bytes are addresses
+        return tell(thing.tolist())
     if hasattr(thing, "tobytes"):  # of numpy, whose repr leaves numbers out
         return f"{getattr(thing, 'shape', '')} {_hash(thing.tobytes())}"
     if hasattr(thing, "__dict__"):

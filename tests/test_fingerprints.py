@@ -83,6 +83,29 @@ def test_defaults_and_source_count() -> None:
     assert fingerprint(Weighing) != fingerprint(Scaled)
 
 
+def twice(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def around(x: float) -> Any:
+        return 2 * function(x)
+
+    return around
+
+
+def thrice(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def around(x: float) -> Any:
+        return 3 * function(x)
+
+    return around
+
+
+def test_what_a_decorator_does_counts() -> None:
+    """Its results say that they are what they are around."""
+    assert fingerprint(twice(base)) == fingerprint(twice(base))
+    assert len({fingerprint(thing) for thing in (base, twice(base), thrice(base))}) == 3
+    assert fingerprint(twice(closure(1.0))) != fingerprint(twice(closure(2.0)))
+
+
 FACTOR = 1.0
 
 

@@ -99,11 +99,18 @@ def _is_plain(value: Any) -> bool:
 
 def _source(thing: Any) -> str:
     """Source of a function or class; if there is none, what it was compiled to, or its name."""
+    code = getattr(thing, "__code__", None)
     try:
-        return inspect.getsource(thing)
+        return inspect.getsource(thing.__code__ if _is_around(thing) else thing)
     except (OSError, TypeError):  # typed into a console, built in
-        code = getattr(thing, "__code__", None)
         return _named(thing) if code is None else _compiled(code)
+
+
+def _is_around(thing: Any) -> bool:
+    """Whether a decorator of the user's own has made it: `inspect` shows what is within alone."""
+    if not isinstance(thing, types.FunctionType) or not hasattr(thing, "__wrapped__"):
+        return False
+    return thing.__globals__.get("__name__", "").split(".")[0] not in KNOWN
 
 
 def _compiled(code: types.CodeType) -> str:

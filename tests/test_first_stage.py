@@ -15,6 +15,7 @@ from cnn2gnn import distil
 from cnn2gnn.base.files import BrokenFileError, load_tensors
 from cnn2gnn.config import Config, ConfigError, DataConfig, TeacherConfig
 from cnn2gnn.distillation.first_stage import DISTILLED, LATER, TAUGHT, FirstStage
+from cnn2gnn.distillation.graph_task import GraphTask
 from cnn2gnn.distillation.student_task import StudentTask
 from cnn2gnn.distillation.students import without_graph
 from cnn2gnn.models.student import Student
@@ -125,6 +126,38 @@ def test_other_code_makes_a_first_stage_of_its_own(
     usual = key(first, first.config, "t")
     monkeypatch.setattr("cnn2gnn.distillation.first_stage.code_hash", lambda: "edited")
     assert key(first, first.config, "t") != usual
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "edited"),
+    [(StudentTask, 2, True), (GraphTask, 0, True), (StudentTask, 3, False)],
+)
+def test_what_other_code_has_begun_is_not_handed_on(
+    first: Run, monkeypatch: pytest.MonkeyPatch, task: Any, steps: int, edited: bool
+) -> None:
+    """Killed in its second epoch or in stage two, a run goes on, perhaps by edited code."""
+    few: dict[str, Any] = {"baselines": "", "batch_size": 150, "seed": steps}
+    began = another(first, f"began-{steps}", **few)
+    usual, left = task.loss, [None] * steps
+
+    def stopped(self: Any, *more: Any) -> Any:
+        if not left:
+            raise InterruptedError
+        left.pop()
+        return usual(self, *more)
+
+    with monkeypatch.context() as older:
+        if edited:
+            older.setattr("cnn2gnn.distillation.first_stage.code_hash", lambda: "older")
+        older.setattr(task, "loss", stopped)
+        with pytest.raises(InterruptedError):
+            distil(began)
+    shared = first.folder.parent / "distilled"
+    before = {*shared.glob(f"*/{DISTILLED}")}
+    distil(began)
+    assert len({*shared.glob(f"*/{DISTILLED}")} - before) == (0 if edited else 1)
+    distil(another(first, f"again-{steps}", **few, k=7))
+    assert len({*shared.glob(f"*/{DISTILLED}")} - before) == 1
 
 
 def changed(config: Config) -> dict[str, Any]:

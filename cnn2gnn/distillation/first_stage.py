@@ -23,6 +23,7 @@ from cnn2gnn.runs.loggers import epoch_log
 from cnn2gnn.runs.manifest import FREE
 
 DISTILLED, FACTS = "distilled.safetensors", "distilled.json"
+BEGUN = "begun.json"  # beside a run's checkpoint: which stage one it began to train
 # What stage one does not know: the graph, stage two, the baselines, the evaluation.
 LATER = (
     *("graph", "layer", "k", "heads", "key_width", "local_scaling", "scope"),
@@ -58,6 +59,19 @@ class FirstStage:
     def exists(self) -> bool:
         """Whether some run has made it."""
         return all((self.folder / name).exists() for name in (FACTS, DISTILLED))
+
+    def begin(self, checkpoint: Path) -> None:
+        """Remember that a run trains it now; one that goes on from `checkpoint` has begun before.
+
+        Between two starts of a run, code and machine may have become others.
+        """
+        if not checkpoint.exists():
+            write_json(checkpoint.with_name(BEGUN), {"key": self.folder.name})
+
+    def began(self, checkpoint: Path) -> bool:
+        """Whether a run that had this checkpoint has trained it from the first step on."""
+        path = checkpoint.with_name(BEGUN)
+        return path.exists() and read_json(path).get("key") == self.folder.name
 
     def publish(self, weights: Path, stage: str) -> None:
         """Hand a run's weights to the others, with its epochs and what made them."""

@@ -70,7 +70,7 @@ class Students:
         """Train the first stage, or take it from a run that differs in the graph alone.
 
         What this run has made itself is handed to the others also when it was killed before it
-        could do so.
+        could do so, but not what other code or another machine has begun.
         """
         student = self._new(without_graph(config))
         if not is_shared(self.run):
@@ -80,7 +80,7 @@ class Students:
             return
         taught_by = None if cache is None else self.run.manifest["teacher"]
         shared = FirstStage(self.run, config, student, taught_by)
-        rank_zero = self.fabric.is_global_zero
+        rank_zero, checkpoint = self.fabric.is_global_zero, self._checkpoints(stage) / CHECKPOINT
         with shared.lock() if rank_zero else nullcontext():
             if rank_zero:
                 sweep(shared.folder)
@@ -90,8 +90,10 @@ class Students:
                 if rank_zero:
                     shared.take(path, stage)
             elif not done:
+                if rank_zero:
+                    shared.begin(checkpoint)
                 self._train_first(stage, student, config, cache, path)
-            if rank_zero and not shared.exists:
+            if rank_zero and not shared.exists and shared.began(checkpoint):
                 shared.publish(path, stage)
         self.fabric.barrier()
 

@@ -234,10 +234,12 @@ def test_two_classes_of_one_name(tmp_path: Path) -> None:
         load(name)
 
 
-def test_text_and_numbers_do_not_mix(tmp_path: Path) -> None:
-    write(tmp_path / "a.parquet", {"image": images(4), "label": ["a", "b"] * 2})
+@pytest.mark.parametrize(("labels", "kind"), [(["a", "b"], "str"), ([True, False], "bool")])
+def test_labels_of_two_types_do_not_mix(labels: list[Any], kind: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", {"image": images(4), "label": labels * 2})
     write(tmp_path / "b.parquet", {"image": images(4), "label": [0, 1] * 2})
-    with pytest.raises(DataError, match="label_column='label' holds text in some files only"):
+    places = rf"{kind} \(row 3 of .*a\.parquet\) and int \(row 3 of .*b\.parquet\)"
+    with pytest.raises(DataError, match=f"label_column='label' must hold one type .* {places}"):
         load(f"parquet:{tmp_path}")
 
 

@@ -109,9 +109,13 @@ def numbered(
         DataError: a label is missing, none of the classes, or one of two of the same name.
     """
     values = [composed(value) if isinstance(value, str) else value for value in values]
-    kinds = {type(value) for value in values if value is not None}
+    held = zip(values, items, strict=True)
+    kinds = {type(value): item.origin for value, item in held if value is not None}  # last of each
     if len(kinds) > 1:
-        raise DataError(f"label_column={label_column!r} holds text in some files only")
+        where = " and ".join(f"{kind.__name__} ({origin})" for kind, origin in kinds.items())
+        raise DataError(
+            f"label_column={label_column!r} must hold one type in all files, not {where}"
+        )
     if names is not None and str not in kinds:
         allowed: dict[Any, int] = {index: index for index in range(len(names))}
     elif names is not None:

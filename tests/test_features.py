@@ -119,6 +119,10 @@ def test_names_of_classes_are_text_whatever_they_are_kept_as(tmp_path: Path) -> 
     for names in ([b"cat", b"dog"], ["cat", "dog"]):
         np.savez(tmp_path / "f.npz", features=rows, labels=np.array(names)[np.array(labels) % 2])
         assert load_data(f"features:{tmp_path}/f.npz").train.classes == ("cat", "dog")
+        parts = np.array([b"train", b"test"])[np.arange(80) // 60]
+        np.savez(tmp_path / "f.npz", features=rows, labels=labels, classes=names, split=parts)
+        splits = load_data(f"features:{tmp_path}/f.npz")
+        assert splits.train.classes == ("cat", "dog") and len(splits.test) == 20
     two = np.array(["caf\u00e9", "cafe\u0301", "tea"])  # composed, and in two signs
     np.savez(tmp_path / "f.npz", features=rows, labels=two[np.arange(len(rows)) % 3])
     assert load_data(f"features:{tmp_path}/f.npz").train.classes == ("caf\u00e9", "tea")

@@ -163,6 +163,7 @@ def _read(path: Path) -> Samples:
         raise DataError(
             f"{shown(path)} has no array {missing[0]!r}; its arrays: {', '.join(held) or 'none'}"
         )
+    held |= {n: _texts(path, n, held[n]) for n in ("labels", "split", "classes") if n in held}
     features, labels = held["features"], held["labels"]
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         raise DataError(
@@ -190,12 +191,12 @@ def _read(path: Path) -> Samples:
     )
 
 
-def _texts(path: Path, labels: np.ndarray) -> np.ndarray:
-    """Labels as text, also where they are bytes."""
+def _texts(path: Path, name: str, held: np.ndarray) -> np.ndarray:
+    """An array of labels or names, whose bytes are text."""
     try:
-        return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+        return np.char.decode(held, "utf-8") if held.dtype.kind == "S" else held
     except UnicodeDecodeError as error:
-        raise DataError(f"{shown(path)}: labels are bytes that are not UTF-8") from error
+        raise DataError(f"{shown(path)}: {name} are bytes that are not UTF-8") from error
 
 
 def _numbered(
@@ -215,8 +216,8 @@ def _numbered(
             f"{shown(path)}: labels are missing in {len(lacking)} of {len(labels)} rows, the first "
             f"of them {lacking[0]}"
         )
-    if labels.dtype.kind in "SU":
-        labels = np.array([composed(name) for name in _texts(path, labels)])
+    if labels.dtype.kind == "U":
+        labels = np.array([composed(name) for name in labels])
     if names is None:
         values, numbers = np.unique(labels, return_inverse=True)
         return numbers.tolist(), tuple(map(str, values))

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from cnn2gnn.data.listing import absolute
 from cnn2gnn.data.modality import Modality
-from cnn2gnn.data.names import composed, shown
+from cnn2gnn.data.names import shown
 from cnn2gnn.data.numbers import as_float32
+from cnn2gnn.data.parquet_columns import numbered
 from cnn2gnn.data.pixels import FORMATS, DataError, Item
 from cnn2gnn.data.source import PART_NAMES, Request, Samples, Source
 from cnn2gnn.data.tables import as_bytes, table_source
@@ -172,7 +173,8 @@ def _read(path: Path) -> Samples:
     for name in ("split", "classes", "preview"):
         if name in held and held[name].ndim != 1:
             raise DataError(f"{shown(path)}: {name} {held[name].shape} must be a list")
-    numbers, classes = _numbered(path, labels, held.get("classes"))
+    items = [Item(row, f"row {at} of {shown(path)}") for at, row in enumerate(features)]
+    numbers, classes = _numbered(path, labels, held.get("classes"), items)
     parts = [str(part).lower() for part in held.get("split", ["train"] * len(labels))]
     unknown = sorted(set(parts) - set(PART_NAMES))
     if unknown or len(parts) != len(labels):
@@ -180,7 +182,6 @@ def _read(path: Path) -> Samples:
             f"{shown(path)}: split must name for each row one of {', '.join(PART_NAMES)}"
             + (f", not {unknown[0]!r}" if unknown else "")
         )
-    items = [Item(row, f"row {at} of {shown(path)}") for at, row in enumerate(features)]
     return Samples(
         items,
         numbers,
@@ -200,12 +201,13 @@ def _texts(path: Path, name: str, held: np.ndarray) -> np.ndarray:
 
 
 def _numbered(
-    path: Path, labels: np.ndarray, names: np.ndarray | None
+    path: Path, labels: np.ndarray, names: np.ndarray | None, items: Sequence[Item]
 ) -> tuple[list[int], tuple[str, ...]]:
     """Return labels as indices into the class names, and these names.
 
     Args:
         names: of the classes; None: the labels are their names.
+        items: for each label, whence it came.
 
     Raises:
         DataError: a label is missing (NaN, NaT), or none of the classes.
@@ -216,8 +218,8 @@ def _numbered(
             f"{shown(path)}: labels are missing in {len(lacking)} of {len(labels)} rows, the first "
             f"of them {lacking[0]}"
         )
-    if labels.dtype.kind == "U":
-        labels = np.array([composed(name) for name in labels])
+    if names is None and labels.dtype.kind == "U":
+        return numbered(labels.tolist(), items, "labels", None)
     if names is None:
         values, numbers = np.unique(labels, return_inverse=True)
         return numbers.tolist(), tuple(map(str, values))

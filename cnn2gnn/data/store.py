@@ -34,7 +34,7 @@ from cnn2gnn.data.splitting import check_training, with_test
 from cnn2gnn.registry import MODALITIES
 
 # To be raised whenever the rules of listing and labelling change; a modality has its own version.
-VERSION = 5
+VERSION = 6
 _TENSORS, _ORIGINALS = ("images", "labels", "parts"), ("originals", "ends")  # in the file
 log = logging.getLogger(__name__)
 

@@ -296,6 +296,12 @@ def test_data_of_ones_own_are_checked_before_anything_is_trained(tmp_path: Path)
         "no training image is of the class '1'": Splits(rest, whole.validation, whole.test),
         "channels of the test part are 3, but of train 1": whole._replace(test=double),
         "the validation part of digits has no image": whole._replace(validation=none),
+        "modality of the test part are audio, but of train image": whole._replace(
+            test=replace(whole.test, modality="audio")
+        ),
+        "the test part of digits was decoded by another codec": whole._replace(
+            test=replace(whole.test, codec="another vocabulary")
+        ),
     }
     for message, data in wrong.items():
         with pytest.raises(DataError, match=message):

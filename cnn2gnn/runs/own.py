@@ -128,18 +128,23 @@ def check_splits(splits: Splits) -> None:
     """Check data that were put together elsewhere.
 
     Raises:
-        DataError: a part is empty or of another kind than the training images, or a class that
-            occurs has no training image.
+        DataError: a part is empty, of another kind than the training images or decoded otherwise,
+            or a class that occurs has no training image.
     """
     train = splits.train
     for name, part in splits._asdict().items():
         if len(part) == 0:
             raise DataError(f"data of your own: the {name} part of {part.name} has no image")
-        for what in ("classes", "channels", "size"):
+        for what in ("modality", "classes", "channels", "size"):
             mine, other = getattr(train, what), getattr(part, what)
             if mine != other:
                 raise DataError(
                     f"data of your own: {what} of the {name} part are {other}, but of train {mine}"
                 )
+        if part.codec != train.codec:  # a vocabulary, say: its numbers are other words
+            raise DataError(
+                f"data of your own: the {name} part of {part.name} was decoded by another codec "
+                "than train; load all parts as one data set"
+            )
     labels = torch.cat([part.labels for part in splits])
     check_training(labels, torch.arange(len(train)), train.classes, train.name)

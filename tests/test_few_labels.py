@@ -176,6 +176,7 @@ def test_the_recipe_is_that_of_the_published_table() -> None:
     [
         ({}, "teacher='resnet20' is not for text: choose text-cnn"),
         ({"teacher": "text-cnn", "stem": "conv-small"}, "stem='conv-small' is not for text"),
+        ({"teacher": "text-cnn", "run": 95 * "x"}, "run='x+-spread-1' must be a .* at most 100 by"),
         ({"teacher": "text-cnn", "k": 1000}, None),  # half of the labels
     ],
 )

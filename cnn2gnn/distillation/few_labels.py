@@ -87,7 +87,8 @@ def learn_from_few_labels(config: Config, splits: Splits, share: float) -> pd.Da
         labels were spread `told`, which share of the others is right, else NaN.
 
     Raises:
-        ConfigError: graph, stem, augmentation or teacher does not fit the data.
+        ConfigError: graph, stem, augmentation or teacher does not fit the data, or the name of the
+            run leaves no room for what the others' names add.
         DataError: the share leaves too few labels, or no image without one.
         Others as `Session.start`.
     """
@@ -150,4 +151,6 @@ def _told(found: Tensor, true: Tensor, given: Tensor) -> float:
 
 def _prepared(config: Config, splits: Splits, share: float) -> tuple[Config, Splits, ImageSet]:
     labelled, rest = with_few_labels(splits, share, config.runtime.seed)
+    for again, _ in enumerate(ROUNDS, 1):
+        _again(config, again, len(splits.train))  # whose name may be too long
     return few_labels_config(config, len(labelled.train)), labelled, rest

@@ -15,10 +15,13 @@ from PIL import Image
 from cnn2gnn import Predictor, distil, load_data
 from cnn2gnn.config import Config, ConfigError
 from cnn2gnn.data import DataError, ImageSet, Splits
+from cnn2gnn.distillation.processes import start
+from cnn2gnn.distillation.teacher import obtain_teacher
 from cnn2gnn.explore.markup import card_html
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.models.given import GivenAnswers, given_teacher
 from cnn2gnn.models.teacher import Teacher
+from cnn2gnn.runs import load_splits
 from cnn2gnn.runs.manifest import check_config
 
 
@@ -101,6 +104,15 @@ def test_answers_that_come_with_the_data_leave_no_place_for_another_teacher(tmp_
         with pytest.raises(ConfigError, match="teacher='given' takes the answers .* leaves no pl"):
             distil(small_config(tmp_path, run="two", **asked), teacher)
     assert not (tmp_path / "two").exists()
+
+
+def test_answers_that_come_with_the_data_are_not_trained(tmp_path: Path) -> None:
+    rows, labels = vectors()
+    np.savez(tmp_path / "f.npz", features=rows, labels=labels, logits=np.eye(2)[labels])
+    asked = {"dataset": f"features:{tmp_path / 'f.npz'}", "stem": "features", "teacher": "given"}
+    config = small_config(tmp_path, **asked)
+    with pytest.raises(DataError, match="teacher='given' is not trained: a run takes its answers"):
+        obtain_teacher(config, load_splits(config.data), start(config, "teacher"))
 
 
 def test_previews_may_be_pictures(tmp_path: Path) -> None:

@@ -37,8 +37,10 @@ class GivenAnswers(nn.Module):
 
 
 def untrainable(channels: int, size: int, classes: int, weights: str | None = None) -> nn.Module:
-    """Stands in the registry under a name that only data with logits can serve."""
-    raise DataError(f"teacher={NAME!r} needs data with a column `logits`")
+    """Stands in the registry under a name that no network has: there is nothing to train."""
+    raise DataError(
+        f"teacher={NAME!r} is not trained: a run takes its answers from the `logits` of the data"
+    )
 
 
 def given_teacher(splits: Splits) -> Teacher:

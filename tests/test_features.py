@@ -233,7 +233,7 @@ def test_a_given_teacher_knows_samples_far_from_the_origin() -> None:
     assert torch.equal(GivenAnswers(samples, answers)(samples), answers)
 
 
-def test_a_given_teacher_answers_for_images_too() -> None:
+def test_a_given_teacher_answers_for_images_as_they_are(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def part(count: int) -> ImageSet:
@@ -245,3 +245,8 @@ def test_a_given_teacher_answers_for_images_too() -> None:
     teacher = given_teacher(splits)
     for each in splits:
         assert each.logits is not None and torch.equal(teacher(each.images), each.logits)
+    # of a view it would give the answer of whichever image lies nearest
+    config = small_config(tmp_path, dataset="mine", teacher="given", k=5, augmentation="auto")
+    with pytest.raises(ConfigError, match="views by 'crop': augmentation='auto' must be none"):
+        distil(config, data=splits)
+    assert [*tmp_path.iterdir()] == []

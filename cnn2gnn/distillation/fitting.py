@@ -13,6 +13,7 @@ from cnn2gnn.data import Splits
 from cnn2gnn.distillation.sizes import check_modality, check_sizes
 from cnn2gnn.distillation.teacher import new_teacher
 from cnn2gnn.models.given import NAME, given_teacher
+from cnn2gnn.models.teacher import Teacher
 from cnn2gnn.registry import LAYERS, LEARNERS, LOSSES, STEMS, TEACHERS, Registry
 from cnn2gnn.runs.own import Own
 from cnn2gnn.runs.trials import WIDTH, check_layer
@@ -22,18 +23,13 @@ def fitting(config: Config, own: Own, splits: Splits) -> Own:
     """Check all that a run is made of, and return it with the teacher that came with the data.
 
     Raises:
-        ConfigError: see `check_modality` and `check_sizes`; or a teacher is handed over beside the
-            answers that came with the data.
+        ConfigError: see `check_modality` and `check_sizes`; or answers that came with the data
+            stand beside a teacher that was handed over, or beside samples that are varied.
         DataError: the data bring no answers of a teacher's, or their parts do not fit together.
         ValueError: an object of your own, or what you have registered, does not fit the data.
     """
     if config.teacher.teacher == NAME:
-        if own.teacher is not None:
-            raise ConfigError(
-                f"teacher={NAME!r} takes the answers that came with the data and leaves no place "
-                "for a teacher of your own: name another, or hand none over"
-            )
-        own = replace(own, teacher=given_teacher(splits))
+        own = replace(own, teacher=_answering(config, own, splits))
     own.try_on(splits)
     check_modality(config, own, splits)
     registered_parts(config, own, splits).try_on(splits)
@@ -42,6 +38,22 @@ def fitting(config: Config, own: Own, splits: Splits) -> Own:
     if LAYERS.from_outside(layer):
         check_layer(_built("layer", layer, lambda: LAYERS[layer](WIDTH, 1)))
     return own
+
+
+def _answering(config: Config, own: Own, splits: Splits) -> Teacher:
+    """The teacher that came with the data, which knows no sample but as it came."""
+    if own.teacher is not None:
+        raise ConfigError(
+            f"teacher={NAME!r} takes the answers that came with the data and leaves no place "
+            "for a teacher of your own: name another, or hand none over"
+        )
+    asked = config.data.augmentation
+    if (used := splits.train.augmentation_for(asked)) != "none":
+        raise ConfigError(
+            f"teacher={NAME!r} has answers for samples as they are, and none for views by {used!r}"
+            f": augmentation={asked!r} must be none"
+        )
+    return given_teacher(splits)
 
 
 def registered_parts(config: Config, own: Own, splits: Splits) -> Own:

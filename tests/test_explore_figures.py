@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ipywidgets import Button
 from matplotlib.colors import to_hex
 from PIL import Image
 
@@ -243,6 +244,25 @@ def test_a_cell_lists_its_edges_and_an_edge_leads_to_its_node(explorer, tmp_path
         axis=None
     )
     assert exported.loc[0, ["test", "bank"]].tolist() == wrong[["test", "bank"]].tolist()
+
+
+def test_a_cell_is_listed_again_after_all_classes(explorer):
+    panel, wrong = explorer.matrix, explorer.state.edges.between_classes().iloc[0]
+    names = explorer.state.nodes.classes
+    cell = [names.index(wrong[c]) for c in ("label", "neighbour_label")]
+    panel.matrix.cell = cell
+    listed = panel.listed
+    every = next(b for b in buttons(panel.widget) if b.description == "all wrong-class edges")
+    every.click()
+    assert panel.matrix.cell == [] and len(panel.listed) > len(listed)
+    panel.matrix.cell = cell
+    assert panel.listed.equals(listed)
+    assert explorer.errors == []
+
+
+def buttons(box):
+    parts = [box] if isinstance(box, Button) else []
+    return parts + [found for child in getattr(box, "children", ()) for found in buttons(child)]
 
 
 def test_filters_reach_list_and_map(explorer):

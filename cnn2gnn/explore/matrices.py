@@ -65,11 +65,11 @@ class MatrixPanel:
         self.edges = Select(rows=8, layout=Layout(width="420px"))
         self.edges.observe(guard(self._chosen), "value")
         every = Button(description="all wrong-class edges", layout=Layout(width="180px"))
-        every.on_click(guard(lambda _: self._list(("all classes",), state.edges.between_classes())))
+        every.on_click(guard(self._all))
         adjacency = Button(description="draw adjacency")
         adjacency.on_click(guard(self._draw))
         self._image = Image(format="png", layout=Layout(width="430px", display="none"))
-        self._list(("all classes",), state.edges.between_classes())
+        self._all()
         self.widget = HBox(
             [
                 VBox(
@@ -80,7 +80,13 @@ class MatrixPanel:
             ]
         )
 
+    def _all(self, _: Button | None = None) -> None:
+        self.matrix.cell = []  # none is listed: a click on the last one lists it again
+        self._list(("all classes",), self._state.edges.between_classes())
+
     def _clicked(self, change: dict) -> None:
+        if not change["new"]:
+            return
         row, column = change["new"]
         names = short_names(self._state.nodes.classes, 40)
         self._list((names[row], names[column]), self._state.edges.of_cell(row, column))

@@ -260,6 +260,22 @@ def test_a_cell_is_listed_again_after_all_classes(explorer):
     assert explorer.errors == []
 
 
+def test_an_edge_leads_to_its_node_after_another_one_of_it(explorer):
+    explorer.list.effects.options = [("choose", None), ("edge", 7), ("other edge", 7)]
+    pairs = explorer.state.edges.between_classes()
+    node = int(pairs["test"].value_counts().index[0])
+    of_matrix = [1 + place for place in np.flatnonzero(pairs["test"] == node)[:2].tolist()]
+    for select, places, there in (
+        (explorer.list.effects, (1, 2), 7),
+        (explorer.matrix.edges, of_matrix, node),
+    ):
+        for place in places:
+            select.set_state({"index": place})  # as a front end does
+            assert explorer.state.selected == Node(TEST, there)
+            explorer.walk(0)
+    assert explorer.errors == []
+
+
 def buttons(box):
     parts = [box] if isinstance(box, Button) else []
     return parts + [found for child in getattr(box, "children", ()) for found in buttons(child)]

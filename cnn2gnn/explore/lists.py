@@ -61,12 +61,12 @@ class ListPanel:
             control.observe(guard(self._setter(name)), "value")
         self._count = HTML()
         self.nodes = Select(rows=14, layout=Layout(width="430px"))
-        self.nodes.observe(guard(self._chosen), "value")
+        self.nodes.observe(guard(self._chosen), "index")
         effects = Button(description="edges that matter most", layout=Layout(width="190px"))
         effects.tooltip = "of the lassoed nodes, or of the first listed ones"
         effects.on_click(guard(self._rank))
         self.effects = Select(rows=14, layout=Layout(width="430px"))
-        self.effects.observe(guard(self._chosen), "value")
+        self.effects.observe(guard(self._chosen), "index")  # two edges may have one node
         self.widget = HBox(
             [
                 VBox(list(self.controls.values()), layout=Layout(width="360px")),
@@ -117,5 +117,6 @@ class ListPanel:
         ]
 
     def _chosen(self, change: dict) -> None:
-        if change["new"] is not None:
-            self._go(Node(TEST, change["new"]))
+        index = change["owner"].value
+        if index is not None:
+            self._go(Node(TEST, index))

@@ -63,7 +63,7 @@ class MatrixPanel:
         self.matrix.observe(guard(self._clicked), "cell")
         self._title, self._pairs = HTML(), HTML()
         self.edges = Select(rows=8, layout=Layout(width="420px"))
-        self.edges.observe(guard(self._chosen), "value")
+        self.edges.observe(guard(self._chosen), "index")  # two edges may have one node
         every = Button(description="all wrong-class edges", layout=Layout(width="180px"))
         every.on_click(guard(self._all))
         adjacency = Button(description="draw adjacency")
@@ -109,8 +109,9 @@ class MatrixPanel:
         self._pairs.value = pairs_html(edges, self._state.nodes)
 
     def _chosen(self, change: dict) -> None:
-        if change["new"] is not None:
-            self._go(Node(TEST, change["new"]))
+        index = change["owner"].value
+        if index is not None:
+            self._go(Node(TEST, index))
 
     def _draw(self, _: Button) -> None:
         self._image.value = figure_png(plots(self._state)["adjacency"]())

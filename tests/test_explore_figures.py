@@ -292,6 +292,20 @@ def test_filters_reach_list_and_map(explorer):
     assert "batch_sensitivity" in explorer.state.table
 
 
+def test_the_map_draws_the_edges_that_pass_the_filter(explorer):
+    explorer.select(7)
+    weights = explorer.state.original().weights
+    least = round(float(weights.sort(descending=True).values[:4].mean()), 2)
+    heavy = 1 + int((weights >= least).sum())  # and the frame
+    assert 1 < heavy < 1 + len(weights)
+    explorer.list.controls["min_weight"].value = least
+    assert len(explorer.map.widget.annotations) == heavy
+    explorer._projection.value = "pca"
+    assert len(explorer.map.widget.annotations) == heavy
+    explorer.list.controls["min_weight"].value = 0
+    assert len(explorer.map.widget.annotations) == 1 + len(weights)
+
+
 def test_the_slider_of_time_shows_that_pass(explorer):
     first = explorer.state.timeline.passes[0]
     explorer.time.slider.value = first

@@ -79,8 +79,11 @@ class MapPanel:
         self.scatter.xy(x, y, animate=False, **_scales(self.state.places))
         self.mark()
 
-    def mark(self, min_weight: float = 0.0) -> None:
-        """Draw the edges of the selected node, as wide as their weight, and a frame around it."""
+    def mark(self) -> None:
+        """Draw a frame around the selected node, and those of its edges that pass the filter.
+
+        They are as wide as their weight.
+        """
         state, prediction = self.state, self.state.edited()
         places = state.places
         x, y = places[state.nodes.row(state.selected)].tolist()
@@ -95,7 +98,7 @@ class MapPanel:
                 line_width=max(1, round(12 * weight)),
             )
             for node, weight in zip(prediction.neighbours, prediction.weights.tolist(), strict=True)
-            if weight > 0 and weight >= min_weight
+            if weight > 0 and weight >= state.filters.min_weight
         ]
         self.scatter.annotations([frame, *edges])
 
@@ -105,10 +108,11 @@ class MapPanel:
             self.scatter.selection(rows if len(rows) else None)
 
     def only(self, listed: np.ndarray) -> None:
-        """Of the test nodes, show only those that are listed; the bank stays."""
+        """Of test nodes and edges, show only those that pass the filters; the bank stays."""
         tests, rows = len(self.state.nodes), self.state.nodes.rows
         every = len(listed) == tests
         self.scatter.filter(None if every else np.r_[np.sort(listed), tests:rows])
+        self.mark()
 
     def fill_previews(self) -> None:
         """Make the previews that were not made at once; meant for a thread."""

@@ -129,7 +129,7 @@ class Explorer:
         """Show the present state everywhere."""
         self.node.refresh()
         self.what_if.refresh()
-        self.map.mark(self.state.filters.min_weight)
+        self.map.mark()
         if self.tabs.selected_index == self._ego_tab:
             self.ego.refresh()
         self._status()

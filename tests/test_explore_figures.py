@@ -292,6 +292,18 @@ def test_filters_reach_list_and_map(explorer):
     assert "batch_sensitivity" in explorer.state.table
 
 
+def test_filters_and_lasso_of_the_state_reach_the_widgets(explorer):
+    mistakes = explorer.state.with_filters(sort="mistakes", classes=["3", "5"], confidence=(0, 0.9))
+    explorer.state.lasso([3, 4])
+    explorer.refresh()
+    controls = explorer.list.controls
+    assert (controls["sort"].value, controls["classes"].value) == ("mistakes", ("3", "5"))
+    assert [value for _, value in explorer.list.nodes.options[1:]] == mistakes.tolist()
+    assert explorer.map.scatter.selection().tolist() == [3, 4]
+    controls["confidence"].value = (0, 1)
+    assert explorer.state.filters.sort == controls["sort"].value == "mistakes"
+
+
 def test_the_map_draws_the_edges_that_pass_the_filter(explorer):
     explorer.select(7)
     weights = explorer.state.original().weights

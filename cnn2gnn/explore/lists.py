@@ -76,6 +76,11 @@ class ListPanel:
         )
         self._list(state.listed)
 
+    def refresh(self) -> None:
+        """Show the state's filters; a control that changes lists anew what passes."""
+        for name, control in self.controls.items():
+            control.value = getattr(self._state.filters, name)
+
     def _setter(self, name: str) -> Callable[[dict], None]:
         def set_value(change: dict) -> None:
             if (name, change["new"]) == ("sort", "batch_sensitivity"):

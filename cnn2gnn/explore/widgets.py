@@ -129,6 +129,8 @@ class Explorer:
         """Show the present state everywhere."""
         self.node.refresh()
         self.what_if.refresh()
+        self.list.refresh()
+        self.map.show(self.state.selection)
         self.map.mark()
         if self.tabs.selected_index == self._ego_tab:
             self.ego.refresh()

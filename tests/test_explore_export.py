@@ -16,7 +16,7 @@ from sklearn.manifold import trustworthiness
 
 from cnn2gnn.evaluation import coordinates
 from cnn2gnn.evaluation.nodes import BANK, TEST
-from cnn2gnn.explore import export
+from cnn2gnn.explore import colouring, export
 from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.runs import Run
 
@@ -74,6 +74,17 @@ def test_degree_counts_who_looks_at_a_bank_node(state):
     assert colours.codes[len(state.nodes) + hub] == len(colours.colours) - 1
     with pytest.raises(ValueError, match="colour='size' must be one of"):
         state.colours("size")
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 40])
+def test_degrees_are_whole_numbers_and_each_has_one_colour(state, monkeypatch, most):
+    bank = np.arange(len(state.nodes.bank)) % (most + 1)
+    monkeypatch.setattr(colouring, "bank_degree", lambda nodes: bank)
+    codes, _, names = colouring.colouring(state.nodes, state.table.assign(degree=1), "degree")
+    pd.Categorical.from_codes(codes, names)  # as the map takes them: each name once
+    for degree, code in zip(bank, codes[len(state.nodes) :], strict=True):
+        low, *high = map(int, names[code].split("–"))
+        assert low <= degree <= (high or [low])[0]
 
 
 @pytest.mark.parametrize(("suffix", "read"), [(".csv", pd.read_csv), (".parquet", pd.read_parquet)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -47,10 +48,14 @@ def colouring(nodes: RunNodes, table: pd.DataFrame, by: str) -> Colouring:
         codes = pd.Categorical(table["verdict"], list(VERDICTS)).codes
         return _with_bank(nodes, Colouring(codes, list(VERDICTS.values()), list(VERDICTS)))
     if by in ("disagreement", "confidence"):
-        return _with_bank(nodes, _binned(table[by].to_numpy(), 0.0, 1.0))
+        edges = np.linspace(0, 1, _BINS + 1)
+        names = [f"{low:.2f}–{high:.2f}" for low, high in pairwise(edges)]
+        return _with_bank(nodes, _binned(table[by].to_numpy(), edges, names))
     if by == "degree":
         degrees = np.concatenate([table["degree"].to_numpy(), bank_degree(nodes)])
-        return _binned(degrees, 0, int(degrees.max()))
+        edges = np.unique(np.linspace(0, degrees.max() + 1, _BINS + 1).astype(int))
+        names = [f"{low}–{end - 1}" if low < end - 1 else str(low) for low, end in pairwise(edges)]
+        return _binned(degrees, edges, names)
     raise ValueError(f"colour={by!r} must be one of {', '.join(COLOURINGS)}")
 
 
@@ -59,9 +64,7 @@ def _with_bank(nodes: RunNodes, test: Colouring) -> Colouring:
     return Colouring(codes, [*test.colours, FAINT], [*test.names, apart(BANK, test.names)])
 
 
-def _binned(values: np.ndarray, low: float, high: float) -> Colouring:
-    edges = np.linspace(low, high, _BINS + 1)
-    codes = np.clip(np.digitize(values, edges) - 1, 0, _BINS - 1)
-    colours = [to_hex(colormaps[SEQUENTIAL](place)) for place in np.linspace(0, 1, _BINS)]
-    form = "{:.0f}–{:.0f}" if high > 1 else "{:.2f}–{:.2f}"
-    return Colouring(codes, colours, [form.format(*edges[i : i + 2]) for i in range(_BINS)])
+def _binned(values: np.ndarray, edges: np.ndarray, names: list[str]) -> Colouring:
+    codes = np.clip(np.digitize(values, edges) - 1, 0, len(names) - 1)
+    colours = [to_hex(colormaps[SEQUENTIAL](place)) for place in np.linspace(0, 1, len(names))]
+    return Colouring(codes, colours, names)

@@ -12,8 +12,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
+from PIL import Image
 from test_texts import texts
 
 from cnn2gnn import notebooks
@@ -158,6 +160,24 @@ def test_notebook_05_refuses_a_teacher_of_other_data_before_it_trains(tmp_path):
     with pytest.raises(notebooks.NotebookError, match=said):
         notebooks.execute(notebooks.find("05"), {**data, "runs_dir": str(tmp_path / "runs")})
     assert not (tmp_path / "runs").exists()
+
+
+def test_notebook_05_leaves_out_late_classes_where_there_are_two(tmp_path):
+    generator = np.random.default_rng(0)
+    for level, name in ((60, "dark"), (190, "bright")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = (level + generator.integers(-40, 40, (8, 8))).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.png")
+    small = {"stem": "conv-tiny", "k": 3, "epochs": 1, "noise": [0.2], "label_shares": [0.3]}
+    given = {"dataset": f"folder:{tmp_path / 'data'}", "runs_dir": str(tmp_path / "runs"), **small}
+    executed = notebooks.execute(notebooks.find("05"), given)
+    said = [
+        out["text"] for cell in executed.cells for out in cell.get("outputs", ()) if "text" in out
+    ]
+    assert any("left out" in text and "can come late: 2 classes" in text for text in said)
+    assert any("20% flipped" in text for text in said)
+    assert any("are told rightly" in text for text in said)
 
 
 @pytest.mark.parametrize("left_out", ["## A class that", "## A label that", "## Few labels"])

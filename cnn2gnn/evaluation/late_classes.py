@@ -144,14 +144,13 @@ def set_apart(splits: Splits, late: int, seed: int) -> Apart:
     Raises:
         DataError: none be late, or fewer than two classes, one with test images, would be left.
     """
-    count = len(splits.train.classes)
-    tested = splits.test.labels.bincount(minlength=count) > 0  # (C,)
-    most, known = min(count - 2, int(tested.sum()) - 1), count - late
-    rule = f"{count} classes, {int(tested.sum())} with test images; two must remain, one of these"
-    if most < 1:
-        raise DataError(f"late={late}: no class of {splits.train.name} can come late: {rule}")
+    if obstacle := none_late(splits):
+        raise DataError(f"late={late}: {obstacle}")
+    most, rule = _most_late(splits)
     if not 1 <= late <= most:
         raise DataError(f"late={late} must be from 1 to {most}: {rule}")
+    count = len(splits.train.classes)
+    known, tested = count - late, _tested(splits)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     order = torch.cat([order[~tested[order]], order[tested[order]]])  # late are the last
     place = order.argsort()  # of each class in the new order
@@ -161,6 +160,24 @@ def set_apart(splits: Splits, late: int, seed: int) -> Apart:
     rest = [part.subset((part.labels >= known).nonzero()[:, 0]) for part in whole]
     named = [replace(part, classes=names[:known]) for part in old]
     return Apart(Splits(*named), Splits(*rest), Splits(*whole))
+
+
+def none_late(splits: Splits) -> str:
+    """Say why no class can come late; nothing where one can."""
+    most, rule = _most_late(splits)
+    return "" if most >= 1 else f"no class of {splits.train.name} can come late: {rule}"
+
+
+def _most_late(splits: Splits) -> tuple[int, str]:
+    """How many classes can come late, and why no more."""
+    count, tested = len(splits.train.classes), int(_tested(splits).sum())
+    rule = f"{count} classes, {tested} with test images; two must remain, one of these"
+    return min(count - 2, tested - 1), rule
+
+
+def _tested(splits: Splits) -> Tensor:
+    """Which classes have test images, bool `(C,)`."""
+    return splits.test.labels.bincount(minlength=len(splits.train.classes)) > 0
 
 
 def few(images: ImageSet, per_class: int | None, seed: int) -> ImageSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ from PIL import Image
 
 from cnn2gnn import notebooks
 from cnn2gnn.drawing.palette import AGAINST, FOR, WRONG, class_colours
-from cnn2gnn.evaluation.nodes import TEST, Node
+from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
 from cnn2gnn.explore import Explorer, figures, graph_figures, map_panel
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
 from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import ExplorerState
+from cnn2gnn.report.image_figures import neighbour_sheet
 
 NAMES = ["map", "node", "evidence", "what if", "ranking", "matrix", "adjacency"]
 NAMES += ["wrong-class edges", "ego graph", "time", "mixing over time"]
@@ -83,7 +85,7 @@ def test_the_evidence_says_which_bars_add_up(state):
     said = {bool(handle.get_hatch()): text.get_text() for handle, text in entries}
     assert said[False].startswith("layer 2: exact")
     assert said[True] == "layer 1: leave one out; does not add up"
-    name, numbers = figure.axes[1].get_title().split(" (true): ")
+    name, numbers = figure.axes[1].get_title().split(" (true)\n")
     assert name == nodes.classes[nodes.label(state.selected)]
     *terms, equals, final = numbers.split()
     assert equals == "="
@@ -93,6 +95,45 @@ def test_the_evidence_says_which_bars_add_up(state):
     expected = [float(part[index]) for part in parts]
     assert [float(term) for term in terms] == pytest.approx(expected, abs=0.005)
     assert float(final) == pytest.approx(float(prediction.logits[index]), abs=0.005)
+
+
+@pytest.fixture(scope="module")
+def long_named(small_run):
+    """Its classes have names as long as they are shown, of wide letters."""
+    nodes = RunNodes.load(small_run)
+    vars(nodes)["classes"] = tuple(f"{label} MELANOCYTIC NEVI AND {label}" for label in range(10))
+    return ExplorerState(nodes)  # looks at the most confident mistake
+
+
+def boxes(figure, parts):
+    figure.draw_without_rendering()
+    return [part.get_window_extent() for part in parts]
+
+
+def test_long_names_lie_over_nothing(long_named):
+    figure = plots(long_named)["evidence"]()
+    left, right = boxes(figure, [axes.title for axes in figure.axes])
+    assert left.x1 < right.x0
+    figure = plots(long_named)["what if"]()
+    names = boxes(figure, figure.axes[0].get_xticklabels())
+    assert all(left.x1 < right.x0 for left, right in pairwise(names))
+    long_named.select(438)
+    figure = plots(long_named)["node"]()
+    (title,) = boxes(figure, [figure.subfigs[0].axes[0].title])
+    assert title.x0 >= 0
+    figure = neighbour_sheet(long_named.nodes, range(400, 440))
+    (axes,) = figure.axes
+    said = [text for text in axes.texts if text.get_text().startswith("test")]
+    pictures = min(image.get_extent()[0] for image in axes.images)
+    edge = axes.transData.transform((pictures, 0))[0]
+    assert len(said) == 40 and max(box.x1 for box in boxes(figure, said)) < edge
+
+
+def test_legends_of_time_cover_no_curve(state):
+    figure = plots(state)["time"]()
+    for axes in figure.axes:
+        legend, curves = boxes(figure, [axes.get_legend(), axes])
+        assert legend.y0 >= curves.y1
 
 
 def test_the_map_says_what_it_is_a_map_of(state):

@@ -40,7 +40,7 @@ def card_figure(card: NodeCard, images: Images) -> Figure:
     left, middle = top.subplots(1, 2, width_ratios=[1, 3])
     show_image(left, images(card.node))
     left.set_title(
-        f"{card.node}: {plain_name(card.label)}\n{card.verdict}", color=VERDICTS[card.verdict]
+        f"{card.node}\n{plain_name(card.label)}\n{card.verdict}", color=VERDICTS[card.verdict]
     )
     _opinions(middle, card)
     for axes in bottom.subplots(max(rows, 1), columns, squeeze=False).flat[len(shown) :]:
@@ -76,7 +76,7 @@ def evidence_figure(
         # logit = base + hidden + evidence
         terms = " ".join(f"{float(part[index]):+.2f}" for part in parts)
         final = float(prediction.logits[index])
-        axes.set_title(f"{plain_name(classes[index])}{role}: {terms} = {final:+.2f}")
+        axes.set_title(f"{plain_name(classes[index])}{role}\n{terms} = {final:+.2f}")
         axes.set_xlabel("added to the logit")
     panels[0].set_yticks(np.arange(len(names)), names)
     panels[0].invert_yaxis()
@@ -118,7 +118,7 @@ def change_figure(
     best = (before.probabilities + after.probabilities).topk(min(5, len(classes))).indices.tolist()
     if label not in best:
         best[-1] = label
-    figure = Figure(figsize=(5.2, 2.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 2.4), layout="constrained")
     axes = figure.add_subplot()
     places = np.arange(len(best))
     for offset, prediction, name, colour in (

@@ -15,7 +15,7 @@ from cnn2gnn.explore.timeline import Timeline
 
 def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
     """Draw how graphs changed: purity, homophily, effective neighbours, accuracy by pass."""
-    figure = Figure(figsize=(8.4, 2.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     styles = ("-", "--")
     for timeline, style in zip(timelines, styles, strict=False):
@@ -31,7 +31,8 @@ def timeline_figure(timelines: Sequence[Timeline]) -> Figure:
                 axes.plot(table.index, table[column], style, color=colour, marker=".", label=name)
     for axes in (left, middle, right):
         axes.set_xlabel("pass of stage two")
-        axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above, where no curve can be
     left.set_ylabel("share of weight, of edges")
     middle.set_ylabel("neighbours")
     right.set_ylabel("validation accuracy")

@@ -55,15 +55,15 @@ def neighbour_sheet(nodes: RunNodes, chosen: Sequence[int]) -> Figure:
 
 
 def describe(nodes: RunNodes, index: int, names: Sequence[str]) -> str:
-    """Three lines on a test node: its class, what the student says with and without neighbours."""
+    """Some lines on a test node: its class, what the student says with and without neighbours."""
     label = int(nodes.labels[TEST][index])
 
-    def said(logits: Tensor) -> str:
+    def said(model: str, logits: Tensor) -> str:
         probability, predicted = logits.softmax(0).max(0)
-        return f"{names[int(predicted)]} ({100 * probability:.0f} %)"
+        return f"{model}, {100 * probability:.0f} %:\n{names[int(predicted)]}"
 
     return (
         f"test {index}: {names[label]}\n"
-        f"graph: {said(nodes.logits[index])}\n"
-        f"no_graph: {said(nodes.base_logits[TEST][index])}"
+        f"{said('graph', nodes.logits[index])}\n"
+        f"{said('no_graph', nodes.base_logits[TEST][index])}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from cnn2gnn.drawing.palette import AGAINST, FOR, WRONG, class_colours
 from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
 from cnn2gnn.explore import Explorer, figures, graph_figures, map_panel
 from cnn2gnn.explore.export import FIGURE_FORMATS, export_figure
+from cnn2gnn.explore.markup import change_html
 from cnn2gnn.explore.pictures import figure_png, thumbnail
 from cnn2gnn.explore.plots import plots
 from cnn2gnn.explore.state import ExplorerState
@@ -134,6 +136,14 @@ def test_legends_of_time_cover_no_curve(state):
     for axes in figure.axes:
         legend, curves = boxes(figure, [axes.get_legend(), axes])
         assert legend.y0 >= curves.y1
+
+
+def test_a_changed_class_is_told_from_one_whose_name_looks_alike(state):
+    before, classes = state.original(), [f"{'l' * 40}{label}{'l' * 40}" for label in range(10)]
+    other = (before.predicted + 1) % 10
+    after = replace(before, logits=before.logits.index_fill(0, torch.tensor(other), 99.0))
+    said = change_html(before, after, classes, other)
+    assert "becomes" in said and "still" not in said
 
 
 def test_the_map_says_what_it_is_a_map_of(state):

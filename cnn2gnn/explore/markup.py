@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
-from cnn2gnn.drawing.classnames import shortened
+from cnn2gnn.drawing.classnames import short_names, shortened
 from cnn2gnn.drawing.palette import AGAINST, FOR, MODELS, VERDICTS
 from cnn2gnn.drawing.templating import render
 from cnn2gnn.evaluation.nodes import BANK, TEST, Node, RunNodes
@@ -36,7 +36,7 @@ def change_html(before: Prediction, after: Prediction, classes: Sequence[str], l
     """The likeliest classes' probabilities before and after a change of the graph."""
     best = (before.probabilities + after.probabilities).topk(min(5, len(classes))).indices.tolist()
     best = list(dict.fromkeys([before.predicted, after.predicted, label, *best]))[:5]
-    names = [shortened(name, _LONGEST) for name in classes]
+    names = short_names(classes, _LONGEST)
     old, new = before.probabilities.tolist(), after.probabilities.tolist()
     return render(
         _PACKAGE,

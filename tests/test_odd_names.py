@@ -18,6 +18,7 @@ from cnn2gnn.data import Splits, load
 from cnn2gnn.drawing.style import drawn
 from cnn2gnn.explore import Explorer
 from cnn2gnn.explore.plots import plots
+from cnn2gnn.explore.state import ExplorerState
 from cnn2gnn.report import Report
 from cnn2gnn.report.sheet import sample_sheet
 
@@ -97,6 +98,10 @@ def test_a_class_called_bank_is_not_the_bank(explorer):
     first = state.with_filters(classes=("bank (1)",))
     assert set(state.nodes.labels["test"].numpy()[first]) == {2}
     state.with_filters(classes=())
+
+
+def test_a_run_of_the_same_odd_names_is_compared(run):
+    assert ExplorerState(run, compare=run).other.name == "odd"
 
 
 def test_every_plot_is_drawn_without_a_warning(explorer):

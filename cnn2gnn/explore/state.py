@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from cnn2gnn.drawing.classnames import readable
 from cnn2gnn.evaluation import coordinates, sensitivity
 from cnn2gnn.evaluation.mixing import Edges
 from cnn2gnn.evaluation.nodes import TEST, Node, RunNodes
@@ -78,8 +79,8 @@ class ExplorerState:
     def _comparable(self, compare: Run | str | Path) -> Run:
         """The other run, if it is of the same classes and has a graph."""
         other = compare if isinstance(compare, Run) else load_run(compare)
-        mine, its = self.nodes.classes, tuple(other.manifest["data"]["classes"])
-        if its != tuple(mine):
+        mine, its = self.nodes.classes, readable(other.manifest["data"]["classes"])
+        if its != mine:
             raise ValueError(
                 f"compare={other.folder.name!r} has the classes {', '.join(its[:5])}, …, this run "
                 f"{', '.join(mine[:5])}, …: they must be the same"

@@ -149,6 +149,18 @@ def test_runs_go_by_their_names(small_run, monkeypatch):
     assert RunNodes.load("small").run.folder.samefile(small_run.folder)
 
 
+def test_a_student_without_a_graph_is_not_said_to_have_one(tmp_path):
+    few = {"train_images": 300, "epochs": 1, "graph_epochs": 1, "baselines": "twin"}
+    run = distil(small_config(tmp_path, run="bare", graph="none", **few))
+    parts = Report.build([run]).sections
+    for part in parts:
+        told = " ".join([part.text, *(exhibit.caption for exhibit in part.exhibits)])
+        rest = told.replace("The student has no graph", "")
+        assert not re.search(r"\bgraph\b|neighbour|\bbank\b", rest), told
+    (shown,) = (e.content for part in parts for e in part.exhibits if e.name == "agreement")
+    assert list(shown.index) == ["student", "teacher"]
+
+
 class TestRefusals:
     def test_runs_that_do_not_exist_are_refused_and_nothing_is_written(self, small_run, tmp_path):
         with pytest.raises(FileNotFoundError, match="no run in"):
@@ -302,7 +314,7 @@ class TestSeveralRuns:
             100 * run.metrics()["student"]["accuracy"]["inductive"]
             for run in (small_run, second_run)
         ]
-        shown = both["accuracy"].content.loc["graph student", "inductive"]
+        shown = both["accuracy"].content.loc["student", "inductive"]
         assert shown == f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
         assert set(both["accuracy"].numbers["run"]) == {"small", "second"}
         assert "{small,second}/metrics.json" in both["accuracy"].source

@@ -61,8 +61,8 @@ def replaced(metrics):
 class TestAccuracyTable:
     def test_one_run(self):
         table = tables.accuracy_table(some_metrics())
-        assert list(table.index) == ["teacher", "twin", "graph student"]
-        assert list(table.loc["graph student"]) == [
+        assert list(table.index) == ["teacher", "twin", "student"]
+        assert list(table.loc["student"]) == [
             "1,000", "1.2", "80.00", "85.00 ± 1.00", "90.00", "95.00",
         ]  # fmt: skip
         assert list(table.loc["twin"]) == ["990", "–", "75.00", "–", "–", "–"]
@@ -73,27 +73,27 @@ class TestAccuracyTable:
         table = tables.accuracy_table([some_metrics(0, 0.9), lacking])
         assert [name for name in table.index if name.endswith("(1 of 2 runs)")]
         table = tables.accuracy_table([some_metrics(0, 0.9), some_metrics(1, 0.94)])
-        assert table.loc["graph student", "inductive"] == "92.00 ± 2.83"
+        assert table.loc["student", "inductive"] == "92.00 ± 2.83"
         # the deviation over reshuffles of one run is not that over runs
-        assert table.loc["graph student", "batch (mean ± std)"] == "85.00 ± 0.00"
+        assert table.loc["student", "batch (mean ± std)"] == "85.00 ± 0.00"
 
     def test_one_draw_has_no_deviation(self):
         metrics = some_metrics()
         metrics["student"]["accuracy"]["batch"] |= {"std": 0.0, "repeats": 1}
         table = tables.accuracy_table(metrics)
-        assert table.loc["graph student", "batch (mean ± std)"] == "85.00"
+        assert table.loc["student", "batch (mean ± std)"] == "85.00"
 
     @pytest.mark.parametrize("noted", [60, 100])  # runs of before noted what was asked for
     def test_one_batch_of_all_images_has_neither_deviation_nor_audit(self, noted):
         metrics = some_metrics()
         metrics["student"]["accuracy"]["batch"]["batch_size"] = noted
         table = tables.accuracy_table(metrics)
-        row = table.loc["graph student"]
+        row = table.loc["student"]
         assert list(row[["batch (mean ± std)", "sorted (audit)"]]) == ["85.00", "–"]
         protocols = set(tables.measured_accuracies([replaced(metrics)])["protocol"])
         assert protocols == {"no_graph", "batch", "inductive"}
         two = tables.accuracy_table([metrics, some_metrics(1, 0.94)])
-        assert two.loc["graph student", "batch (mean ± std)"] == "85.00 ± 0.00"
+        assert two.loc["student", "batch (mean ± std)"] == "85.00 ± 0.00"
 
     def test_answers_that_came_with_the_data_have_no_parameters(self):
         metrics = some_metrics()
@@ -308,7 +308,7 @@ class TestDrawing:
         assert loss.lines[0].get_ydata().tolist() == [2.0, 1.0]
         assert validation.lines[0].get_xdata().tolist() == [1, 2]
         assert validation.lines[0].get_ydata().tolist() == pytest.approx([50, 70])
-        assert [t.get_text() for t in figure.legends[0].get_texts()] == ["graph student"]
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == ["student"]
         assert loss.get_xlabel() == "epoch"
 
     def test_stage_two_goes_on_behind_stage_one_in_the_colour_of_its_model(self):
@@ -339,7 +339,7 @@ class TestDrawing:
         of_twin = [key for key in lines if key[0] == MODELS["twin"]]
         assert of_twin == [(MODELS["twin"], "-", (4, 5))]  # without neighbours either way
         named = [text.get_text() for text in figure.legends[0].get_texts()]
-        expected = ["graph student", "undistilled graph student", "twin", "without neighbours"]
+        expected = ["student", "undistilled student", "twin", "without neighbours"]
         assert named == expected
         assert figure.axes[0].lines[-1].get_xdata() == [3.5, 3.5]
 

@@ -14,7 +14,7 @@ from cnn2gnn.drawing.style import PAGE, new_figure, styled
 SHOWN = {
     ("teacher", "no_graph"): ("teacher", "D"),
     ("twin", "no_graph"): ("twin, no graph", "s"),
-    ("student", "inductive"): ("graph student, inductive", "o"),
+    ("student", "inductive"): ("student, inductive", "o"),
 }
 MANY = 40  # configurations that still can be told apart on one page
 

@@ -13,6 +13,8 @@ from cnn2gnn.report.results import Results
 from cnn2gnn.report.section import BANK_FILE, STUDENT_FILE, Exhibit, Section, sources
 from cnn2gnn.runs import environment
 
+NO_GRAPH = "The student has no graph: under each protocol it says the same."
+
 
 def accuracy(results: Sequence[Results]) -> Section:
     """Accuracies and cost of all models; what the graph and distillation are worth."""
@@ -27,17 +29,13 @@ def accuracy(results: Sequence[Results]) -> Section:
     return Section(
         "Accuracy",
         f"{count:,} test samples, so that one of them is {100 / count:.2f} points. "
-        "inductive, every sample alone against the bank of training samples, is the protocol to "
-        "deploy; batch are random test batches; no_graph is without neighbours. "
-        "sorted is an audit of the leak through the order of the samples and never a result."
-        + (f" {tables.ONE_BATCH}" if tables.one_batch(results[0].metrics) else "")
-        + _twin(results[0]),
+        + (_protocols(results[0]) if results[0].has_graph else NO_GRAPH),
         (
             Exhibit("accuracy", f"Test accuracy in %, {spread}.", metrics, table, measured),
             Exhibit(
                 "differences",
-                "The graph student under inductive minus the others, in points, paired by run. "
-                "Negative: the graph student is worse.",
+                "The student under inductive minus the others, in points, paired by run. "
+                "Negative: the student is worse.",
                 metrics,
                 tables.over_runs(gains, "against"),
                 gains,
@@ -83,9 +81,20 @@ def comparison(groups: Mapping[str, Sequence[Results]]) -> Section:
     )
 
 
+def _protocols(result: Results) -> str:
+    """What a sample has beside it under each of them, and what the twin has not."""
+    return (
+        "inductive, every sample alone against the bank of training samples, is the protocol to "
+        "deploy; batch are random test batches; no_graph is without neighbours. "
+        "sorted is an audit of the leak through the order of the samples and never a result."
+        + (f" {tables.ONE_BATCH}" if tables.one_batch(result.metrics) else "")
+        + _twin(result)
+    )
+
+
 def _twin(result: Results) -> str:
     """How the model without a graph was trained that the graph student is measured by."""
-    if not result.has_graph or "twin" not in result.metrics["baselines"]:
+    if "twin" not in result.metrics["baselines"]:
         return ""
     training = result.run.config.training
     passes = (
@@ -137,16 +146,19 @@ def _costs(result: Results) -> Exhibit:
 def training(results: Sequence[Results]) -> Section:
     """How loss and validation accuracy came about, in both stages."""
     history = [row for result in results for row in result.run.history()]
+    graph = results[0].has_graph
+    learned = "learns the graph and its layers" if graph else "goes on with the base branch"
     return Section(
         "Training",
-        "Stage one distils stem and base branch. Stage two learns the graph and its layers; its "
-        "loss moves no features. Each stage and model has a loss of its own: curves compare in "
+        f"Stage one distils stem and base branch. Stage two {learned}; its loss moves no "
+        "features. Each stage and model has a loss of its own: curves compare in "
         "accuracy, not in loss.",
         (
             Exhibit(
                 "training_curves",
                 "Training loss and validation accuracy by epoch; right of the dotted line, of "
-                "stage two, where accuracy without neighbours is dashed"
+                "stage two"
+                + (", where accuracy without neighbours is dashed" if graph else "")
                 + (", mean and one standard deviation." if len(results) > 1 else "."),
                 sources(results, "metrics.jsonl"),
                 figures.training_curves(history),

@@ -13,7 +13,7 @@ from cnn2gnn.drawing.palette import INK, MODELS
 from cnn2gnn.drawing.pictures import draw_class_matrix
 from cnn2gnn.drawing.style import PAGE, SMALLEST, new_figure, styled
 
-NAMES = {"teacher": "teacher", "no_graph": "student, no_graph", "student": "graph student"}
+NAMES = {"teacher": "teacher", "no_graph": "student, no_graph", "student": "student"}
 MARKS = {"teacher": "s", "no_graph": "^", "student": "o"}
 RIGHT = {
     "both": "#bbbbbb",

@@ -47,11 +47,13 @@ def predictions(results: Sequence[Results]) -> Section:
     calibrations = {model: measures.calibration(*pair) for model, pair in pooled.items()}
     source, names = sources(results, NODES_FILE), results[0].classes
     shares = ["agreement", "both", "teacher only", "student only", "neither", "ece"]
-    shown = agreements.replace({"model": prediction_figures.NAMES})
+    shown = agreements[agreements["model"].isin([*pooled])].replace(
+        {"model": prediction_figures.NAMES}
+    )
+    alone = ", of the same student without neighbours" if results[0].has_graph else ""
     return Section(
         "Predictions",
-        "Of the graph student under inductive, of the same student without neighbours, and of the "
-        "teacher.",
+        f"Of the student under inductive{alone}, and of the teacher.",
         (
             Exhibit(
                 "reliability",

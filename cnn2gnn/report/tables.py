@@ -18,8 +18,8 @@ from cnn2gnn.report.results import Results
 STAGES = {
     "teacher": "teacher",
     "twin": "twin",
-    "undistilled": "undistilled graph student",
-    "student": "graph student",
+    "undistilled": "undistilled student",
+    "student": "student",
 }
 COLUMNS = {
     "no_graph": "no_graph",
@@ -41,7 +41,7 @@ def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
             was shuffled or sorted: there is neither deviation nor audit.
 
     Returns:
-        Rows teacher, twin, undistilled graph student, graph student, as far as they exist (where
+        Rows teacher, twin, undistilled student, student, as far as they exist (where
         only some of the runs have one, its name says how many); columns parameters, bank MB,
         no_graph, batch (mean ± std), inductive, sorted (audit).
 
@@ -132,7 +132,7 @@ def measured_accuracies(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def differences(measured: pd.DataFrame) -> pd.DataFrame:
-    """The graph student under `inductive` minus each other model, in points, paired by run.
+    """The student under `inductive` minus each other model, in points, paired by run.
 
     Args:
         measured: as of `measured_accuracies`.
@@ -151,7 +151,7 @@ def differences(measured: pd.DataFrame) -> pd.DataFrame:
     for model, protocol in best.items():
         if (model, protocol) in by_run.index and ("student", "inductive") in by_run.index:
             points = 100 * (by_run["student", "inductive"] - by_run[model, protocol])
-            name = "graph student, no_graph" if model == "student" else STAGES[model]
+            name = "student, no_graph" if model == "student" else STAGES[model]
             rows += [
                 {"run": run, "against": name, "points": value}
                 for run, value in points.dropna().items()  # a run may lack a baseline of the others

@@ -215,6 +215,18 @@ def test_a_click_on_the_map_selects_and_a_lasso_does_not(explorer):
     assert explorer.map.scatter.selection().tolist() == [3, 5]
 
 
+def test_the_point_clicked_last_can_be_clicked_again_after_a_walk(explorer):
+    click(explorer, [7])
+    explorer.walk(0)
+    assert explorer.state.selected != Node(TEST, 7) and not len(explorer.state.selection)
+    click(explorer, [7])
+    assert explorer.state.selected == Node(TEST, 7)
+    assert explorer.state.selection.tolist() == [7]
+    click(explorer, [3, 4])
+    explorer.walk(0)
+    assert explorer.state.selection.tolist() == [3, 4]  # a lasso stays
+
+
 def test_a_legend_that_would_cover_the_map_is_left_out(explorer, monkeypatch):
     assert explorer.map.widget.legend  # the ten digits
     monkeypatch.setattr(map_panel, "_IN_LEGEND", 5)

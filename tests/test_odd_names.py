@@ -10,11 +10,12 @@ import networkx
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import save_quick_map, small_config
 from matplotlib.text import Text
 
 from cnn2gnn import distil
-from cnn2gnn.data import Splits, load
+from cnn2gnn.data import ImageSet, Splits, load
 from cnn2gnn.drawing.style import drawn
 from cnn2gnn.explore import Explorer
 from cnn2gnn.explore.plots import plots
@@ -122,6 +123,16 @@ def test_the_sheet_of_samples_names_every_class(run):
     sheet = sample_sheet(run.load_splits().train)
     drawn(sheet, "png")
     assert len({label.get_text() for label in sheet.axes[0].get_yticklabels()}) == len(ODD)
+
+
+def test_a_sheet_of_many_classes_says_how_many_it_leaves_out(tmp_path):
+    classes = tuple(f"class {number}" for number in range(500))
+    images = torch.zeros(500, 3, 100, 100, dtype=torch.uint8)
+    sheet = sample_sheet(ImageSet(images, torch.arange(500), classes, "many"), columns=2)
+    (axes,) = sheet.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*classes[:100]]
+    assert axes.get_xlabel() == "and 400 more classes"
+    sheet.savefig(tmp_path / "sheet.png", dpi=150)
 
 
 def test_exports_keep_the_names(explorer, tmp_path):

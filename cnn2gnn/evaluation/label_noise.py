@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnn2gnn.data import ImageSet
-from cnn2gnn.evaluation.metrics import accuracy
+from cnn2gnn.evaluation.bank_sizes import inductive_accuracy
 from cnn2gnn.evaluation.protocols import inductive, no_graph
 from cnn2gnn.graph import SparseGraph
 from cnn2gnn.models.bank import Bank
@@ -180,8 +180,7 @@ def corrections(
         "right before": (~wrong).float().mean().item(),
         "right after": (corrected.labels == true).float().mean().item(),
     } | {
-        name: accuracy(inductive(student, nodes, each).logits, test.labels)
-        for name, each in banks.items()
+        name: inductive_accuracy(student, nodes, each, test.labels) for name, each in banks.items()
     }
 
 

@@ -67,6 +67,7 @@ class Explorer:
         self.interactive = interactive
         self._panel = ErrorPanel()
         self._background: threading.Thread | None = None
+        self._clicked: Node | None = None  # on the map, and alone in the selection since
         guard = self._panel.guard
         self.map = MapPanel(self.state, guard(self._rows))
         self.node = NodePanel(self.state, guard, self.walk, self.switch)
@@ -127,6 +128,10 @@ class Explorer:
 
     def refresh(self) -> None:
         """Show the present state everywhere."""
+        if self._clicked not in (None, self.state.selected):
+            # the map tells of another selection alone: this point shall be there to be clicked
+            self.state.lasso(np.empty(0))
+            self._clicked = None
         self.node.refresh()
         self.what_if.refresh()
         self.list.refresh()
@@ -142,6 +147,7 @@ class Explorer:
             return
         node = clicked_node(self.state, rows)
         self.lasso(rows)
+        self._clicked = node if len(self.state.selection) == 1 else None
         if node is not None:
             self.select(node)
 

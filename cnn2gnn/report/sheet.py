@@ -17,6 +17,7 @@ from cnn2gnn.drawing.lettering import plain_names
 from cnn2gnn.drawing.style import styled
 
 GAP_PIXELS = 1
+MOST = 100  # classes: a picture of a thousand rows is too large for what draws it
 
 
 def check_out(path: str) -> None:
@@ -34,7 +35,9 @@ def check_out(path: str) -> None:
 
 @styled
 def sample_sheet(images: ImageSet, columns: int = 10) -> Figure:
-    """Draw the first images of every class, one class a row; a class with fewer leaves gaps.
+    """Draw the first images of each class, one class a row; a class with fewer leaves gaps.
+
+    Of more than `MOST` classes the first are drawn, and the others counted below.
 
     Args:
         images: at least one; each is drawn as its modality shows it.
@@ -45,7 +48,7 @@ def sample_sheet(images: ImageSet, columns: int = 10) -> Figure:
     """
     chosen = [
         (images.labels == label).nonzero().flatten()[:columns].tolist()
-        for label in range(len(images.classes))
+        for label in range(min(len(images.classes), MOST))
     ]
     shown = [[pil_to_tensor(images.preview(i).convert("RGB")) for i in row] for row in chosen]
     gap = torch.full_like(pil_to_tensor(images.preview(0).convert("RGB")), 255)  # (3, H, W)
@@ -59,10 +62,12 @@ def sample_sheet(images: ImageSet, columns: int = 10) -> Figure:
     inches = max(0.4, min(1.0, step / 100))
     figure = Figure(figsize=(columns * inches + 2, len(rows) * inches + 0.4), layout="constrained")
     axes = figure.add_subplot()
-    names = plain_names(readable(images.classes))
+    names = plain_names(readable(images.classes))[: len(rows)]
     axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")  # (H, W, 3)
     axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], names)
     axes.set_xticks([])
+    if left_out := len(images.classes) - len(rows):
+        axes.set_xlabel(f"and {left_out:,} more classes")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure

@@ -28,7 +28,7 @@ COLUMNS = {
     "sorted": "sorted (audit)",
 }
 NONE = "–"
-ONE_BATCH = "All test samples are one batch: nothing is shuffled, and there is no audit."
+ONE_BATCH = "All test samples are one batch here: nothing is shuffled, and there is no audit."
 
 
 def accuracy_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cnn2gnn.graph.search_keys import SearchKeys
 from cnn2gnn.models import quantisation
 from cnn2gnn.models.bank import Bank
-from cnn2gnn.models.condensation import herding
+from cnn2gnn.models.condensation import condensed_rows, herding
 from cnn2gnn.models.quantisation import BITS
 
 NODES, WIDTH, CLASSES = 60, 8, 5
@@ -175,6 +175,13 @@ def test_condensed_keeps_a_share_of_every_class(share: float) -> None:
         assert (kept.labels == label).sum() == max(1, int(share * count))
     if share == 1:
         assert kept.keys.equal(bank.keys)
+
+
+def test_shares_are_those_of_decimal_numbers() -> None:
+    labels = torch.zeros(100, dtype=torch.int64)
+    keys = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    for percent in range(1, 101):
+        assert len(condensed_rows(keys, labels, percent / 100)) == percent
 
 
 def test_herding_keeps_the_mean_better_than_most_draws() -> None:

@@ -187,6 +187,9 @@ class TestMeasures:
         section = accuracy([replace(results, metrics=metrics)])
         assert tables.ONE_BATCH in section.text
         assert "reshuffles" not in section.exhibits[0].caption
+        metrics["student"]["accuracy"]["batch"] |= {"batch_size": 112, "repeats": 1}
+        once = accuracy([replace(results, metrics=metrics)]).exhibits[0]
+        assert once.caption.startswith("Test accuracy in %, of one run;")
 
     def test_the_graph_reaches_k_nodes_for_each_key(self, results):
         assert "over up to k nodes of the bank, as" in graph([results]).text

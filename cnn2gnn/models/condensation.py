@@ -52,7 +52,7 @@ def share_within(labels: Tensor, nodes: int) -> float:
 
 
 def _kept(size: int, share: float) -> int:
-    return max(1, int(share * size))
+    return max(1, int(share * size + 1e-9))  # 0.29 of 100 are 29, and not 28.999…
 
 
 def herding(points: Tensor, count: int) -> Tensor:

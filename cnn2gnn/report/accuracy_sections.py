@@ -113,7 +113,8 @@ def _twin(result: Results) -> str:
 def _spread(results: Sequence[Results]) -> str:
     if len(results) > 1:
         return f"mean ± standard deviation over {len(results)} runs"
-    if tables.one_batch(results[0].metrics):
+    repeats = results[0].metrics["student"]["accuracy"]["batch"]["repeats"]
+    if repeats == 1 or tables.one_batch(results[0].metrics):
         return "of one run"
     return "of batch ± standard deviation over reshuffles"
 

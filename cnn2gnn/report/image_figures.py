@@ -18,6 +18,7 @@ NEIGHBOURS = 6
 _SIDE, _COLUMN, _ROW = 0.62, 0.79, 0.98
 _FIRST, _TOP = 1.5, 0.32  # left edge of the first column, place of a picture within its row
 _ABOVE, _BESIDE = 10, 14  # letters of a class name that fit there
+_BEHIND = 4  # letters of one that fit behind a model and its probability
 
 
 @styled
@@ -60,7 +61,9 @@ def describe(nodes: RunNodes, index: int, names: Sequence[str]) -> str:
 
     def said(model: str, logits: Tensor) -> str:
         probability, predicted = logits.softmax(0).max(0)
-        return f"{model}, {100 * probability:.0f} %:\n{names[int(predicted)]}"
+        name = names[int(predicted)]
+        between = " " if len(name) <= _BEHIND else "\n"  # a longer one would reach the picture
+        return f"{model}, {100 * probability:.0f} %:{between}{name}"
 
     return (
         f"test {index}: {names[label]}\n"

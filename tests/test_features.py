@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -249,4 +250,6 @@ def test_a_given_teacher_answers_for_images_as_they_are(tmp_path: Path) -> None:
     config = small_config(tmp_path, dataset="mine", teacher="given", k=5, augmentation="auto")
     with pytest.raises(ConfigError, match="views by 'crop': augmentation='auto' must be none"):
         distil(config, data=splits)
+    with pytest.raises(DataError, match="needs data with logits; mine has none"):
+        distil(config, data=Splits(*(replace(each, logits=None) for each in splits)))
     assert [*tmp_path.iterdir()] == []

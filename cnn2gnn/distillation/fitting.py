@@ -47,13 +47,13 @@ def _answering(config: Config, own: Own, splits: Splits) -> Teacher:
             f"teacher={NAME!r} takes the answers that came with the data and leaves no place "
             "for a teacher of your own: name another, or hand none over"
         )
-    asked = config.data.augmentation
+    teacher, asked = given_teacher(splits), config.data.augmentation
     if (used := splits.train.augmentation_for(asked)) != "none":
         raise ConfigError(
             f"teacher={NAME!r} has answers for samples as they are, and none for views by {used!r}"
             f": augmentation={asked!r} must be none"
         )
-    return given_teacher(splits)
+    return teacher
 
 
 def registered_parts(config: Config, own: Own, splits: Splits) -> Own:
